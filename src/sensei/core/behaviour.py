@@ -1,0 +1,137 @@
+"""Actor and critics on imagined rollouts, by the SENSEI rule; and on replay, for tasks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from sensei.core.actor_critic import actor_loss, critic_loss, lambda_return
+from sensei.core.agent import Agent, Metrics, Setup, TrainState
+from sensei.core.config import AgentConfig
+from sensei.core.dists import two_hot_mean
+from sensei.core.imagination import Rollout
+from sensei.core.nets import MLP
+from sensei.core.scaling import RunningMean, quantiles, return_range
+from sensei.core.sensei import gate, gate_statistic, sensei_advantage
+from sensei.core.world_model import Batch
+
+sg = jax.lax.stop_gradient
+
+
+class Statistics(NamedTuple):
+    """New values of the running statistics, computed along with the losses."""
+
+    returns: RunningMean
+    magnitudes: RunningMean
+    threshold: RunningMean
+
+
+def behaviour_losses(
+    agent: Agent, state: TrainState, imagined: Rollout, setup: Setup
+) -> tuple[dict[str, Array], Statistics, Metrics]:
+    """Actor and critics on an imagined rollout, by the SENSEI rule."""
+    config = setup.config
+    raw = jnp.stack([c.reward(imagined) for c in setup.channels])
+    magnitudes = state.magnitudes.update(jnp.mean(raw, axis=(1, 2)))
+    reward = raw / channel_scale(setup, magnitudes)[:, None, None]
+    discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
+    weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
+
+    logits = channel_values(agent.critics, imagined.feature)
+    values = sg(two_hot_mean(logits))
+    slow = two_hot_mean(channel_values(state.slow_critics, imagined.feature[:-1]))
+    returns = jax.vmap(lambda_return, (0, None, 0, None))(
+        reward, discount[1:], values, config.lambda_
+    )
+    critic = weight * critic_loss(logits[:, :-1], returns, slow)
+    losses = {f"critic_{c.name}": critic[i] for i, c in enumerate(setup.channels)}
+
+    ends = jax.vmap(lambda r: quantiles(r, jnp.array([0.05, 0.95])))(returns)
+    ranges = state.returns.update(ends)
+    scale = return_range(ranges.value)[:, None, None]
+    advantage = centred(returns - values[:, :-1]) / scale
+    interesting, threshold = apply_gate(setup, state.threshold, imagined, returns)
+    mixed = sensei_advantage(
+        advantage,
+        interesting,
+        explore=jnp.array([c.explore for c in setup.channels]),
+        go=jnp.array([c.go for c in setup.channels]),
+    )
+    policy = agent.actor(imagined.feature[:-1])
+    losses["actor"] = weight * actor_loss(policy, imagined.action, mixed, config.entropy)
+    metrics = {
+        "sensei/go_fraction": 1.0 - jnp.mean(interesting.astype(jnp.float32)),
+        "sensei/threshold": threshold.value,
+        "sensei/entropy": jnp.mean(policy.entropy()),
+    }
+    for i, c in enumerate(setup.channels):
+        metrics |= {
+            f"channel/{c.name}_reward": jnp.mean(raw[i]),
+            f"channel/{c.name}_return": jnp.mean(returns[i]),
+            f"channel/{c.name}_range": scale[i, 0, 0],
+            f"channel/{c.name}_advantage": jnp.mean(jnp.abs(advantage[i])),
+        }
+    return losses, Statistics(ranges, magnitudes, threshold), metrics
+
+
+def centred(advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
+    """Remove each channel's mean: what all states share is the critic's error, not the actions'.
+
+    With an exact critic it is 0 already. A critic that still lags behind a dense reward would give
+    every sampled action a positive advantage, and the policy would lose its entropy on noise.
+    """
+    return advantage - jnp.mean(advantage, axis=(1, 2), keepdims=True)
+
+
+def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C *n k"]:
+    """Two-hot logits of every channel's critic."""
+    return eqx.filter_vmap(lambda critic: critic(feature))(critics)
+
+
+def channel_scale(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:
+    """What each channel's reward is divided by: its running mean if it asks for that, else 1."""
+    wanted = jnp.array([c.normalise for c in setup.channels])
+    return jnp.where(wanted, jnp.maximum(magnitudes.value, 1e-8), 1.0)
+
+
+def apply_gate(
+    setup: Setup, threshold: RunningMean, imagined: Rollout, returns: Float[Array, "C H N"]
+) -> tuple[Bool[Array, "H N"], RunningMean]:
+    """Which imagined states are interesting, and the gate's new running statistic."""
+    shape = imagined.action.shape[:2]
+    if setup.gate == "fixed":
+        return jnp.ones(shape, bool), threshold
+    index = [c.name for c in setup.channels].index("semantic")
+    here = imagined.predicted["semantic"][:-1]
+    new = threshold.update(gate_statistic(setup.gate, here, returns[index], setup.config.quantile))
+    limit = jnp.maximum(1.0, new.biased) if setup.gate == "range" else new.value
+    return gate(setup.gate, here, returns[index], limit), new
+
+
+def replay_value_loss(
+    critic: MLP,
+    slow: MLP,
+    feature: Float[Array, "B T f"],
+    batch: Batch,
+    name: str,
+    config: AgentConfig,
+) -> Float[Array, "B T1"]:
+    """Train a task's critic on replayed rewards too (DreamerV3, 2025).
+
+    Where the episode is cut after a transition, the value there is bootstrapped; where it
+    terminates, it is 0. A step into a reset is no transition and counts nothing, and a crashed
+    environment starts anew without an ``is_last`` before.
+    """
+    logits = critic(feature)
+    value = sg(two_hot_mean(logits)).T
+    first, last, terminal = (batch[k].T for k in ("is_first", "is_last", "is_terminal"))
+    cut = last.at[:-1].set(last[:-1] | first[1:])
+    discount = (1.0 - 1.0 / config.discount_horizon) * (1.0 - terminal[1:])
+    onward = config.lambda_ * (1.0 - cut[1:])
+    target = lambda_return(batch[name].T[1:], discount, value, onward).T
+    slow_value = two_hot_mean(slow(feature[:, :-1]))
+    return critic_loss(logits[:, :-1], target, slow_value) * ~cut[:-1].T
