@@ -1,0 +1,235 @@
+"""KeyRoom-S15 and KeyChest: the paper's two MiniHack levels as gymnasium environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import UInt8
+
+from sensei.envs import minihack_facts as facts_of
+from sensei.envs import minihack_levels as levels
+from sensei.envs import minihack_tiles as tiles
+from sensei.envs.minihack_game import ESCAPE, Game
+
+_MOVES = {"north": "k", "east": "l", "south": "j", "west": "h"}
+_DIAGONAL_MOVES = {"northeast": "u", "southeast": "n", "southwest": "b", "northwest": "y"}
+_DIRECTIONS = ("y", "k", "u", "h", ".", "l", "b", "j", "n")
+"""Key of each of the nine cells around the hero, row by row."""
+_OPEN, _APPLY, _YES = ord("o"), ord("a"), ord("y")
+_TRIES = 50
+"""Attempts at a lock or a stuck door before an action gives up."""
+
+
+class MiniHackEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
+    """One level. Subclasses give the level, the special action, the rule of success and the score.
+
+    Observation: ``image`` (64, 64, 3) uint8, the 5×5 tiles around the hero, and ``key`` (1,), 1
+    while the key is in the inventory. Reward 1 at success, which terminates; the time limit
+    truncates. ``render_label`` is the same view at 80×80.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own declaration)
+    description: str
+    special: str
+    events: tuple[str, ...]
+    default_steps: int
+
+    def __init__(
+        self,
+        max_episode_steps: int | None = None,
+        diagonals: bool = False,
+        image_size: int = 64,
+        render_mode: str | None = None,
+    ) -> None:
+        """Start a game; ``diagonals`` adds the four diagonal moves to the actions."""
+        self.game = Game(self.description)
+        self.names = facts_of.glyphs()
+        self._table = tiles.tile_table()
+        self.max_episode_steps = max_episode_steps or self.default_steps
+        self.render_mode = render_mode
+        self._image_size = image_size
+        moves = _MOVES | (_DIAGONAL_MOVES if diagonals else {})
+        self.action_names = (*moves, self.special)
+        self._moves = tuple(ord(key) for key in moves.values())
+        self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
+        shape = (image_size, image_size, 3)
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "image": gymnasium.spaces.Box(0, 255, shape, np.uint8),
+                "key": gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32),
+            }
+        )
+        self.solved = False
+        self.steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start a new game; the same seed gives the same game, byte for byte."""
+        super().reset(seed=seed, options=options)
+        core, display = (int(n) for n in self.np_random.integers(0, 2**31, 2))
+        self.solved, self.steps = False, 0
+        self.game.reset(core, display)
+        self._look()
+        return self._observe(), self._info(dict.fromkeys(self.events, 0))
+
+    def step(
+        self, action: int | np.integer
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Move, or do the special action; see ``action_names``."""
+        before = self.facts
+        self.steps += 1
+        if action < len(self._moves):
+            self.game.send(self._moves[action])
+        else:
+            self._special()
+        self._look()
+        events = self._count(before) | {"reward": int(self.solved)}
+        terminated = self.solved or self.game.over
+        truncated = not terminated and self.steps >= self.max_episode_steps
+        return self._observe(), float(self.solved), terminated, truncated, self._info(events)
+
+    def render_label(self) -> UInt8[np.ndarray, "80 80 3"]:
+        """Return the picture for an annotator: the agent's 5×5 tiles at full resolution."""
+        return self._picture
+
+    def render(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """Draw the whole known map, 336×1264 pixels, for a person to look at."""
+        return tiles.draw(self.game.glyphs, self._table)
+
+    def oracle_score(self) -> float:
+        """Return how interesting this moment is, 0 to 5; see the level's score function."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the game and delete its files."""
+        self.game.close()
+
+    def _special(self) -> None:
+        raise NotImplementedError
+
+    def _count(self, before: facts_of.Facts) -> dict[str, int]:
+        now = self.facts
+        return {
+            "key_picked_up": int(now.key_held and not before.key_held),
+            "door_opened": facts_of.doors_opened(before, self.game.glyphs, self.names),
+            "at_locked_door": int(now.door_near),
+        }
+
+    def _look(self) -> None:
+        """Cut the view, draw it and read the facts. Once per step, after all keys."""
+        game, names = self.game, self.names
+        crop = tiles.crop_around(game.glyphs, *game.position, names.stone)
+        self.facts = facts_of.read_facts(crop, game.glyphs, game.carried, names)
+        self._near = crop[1:4, 1:4].ravel().tolist()
+        crop[crop == names.stairs_up] = names.floor
+        crop[tiles.CROP // 2, tiles.CROP // 2] = names.tourist
+        self._picture = tiles.draw(crop, self._table)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        image = tiles.shrink(self._picture, self._image_size)
+        return {"image": image, "key": np.array([self.facts.key_held], np.float32)}
+
+    def _info(self, events: dict[str, int]) -> dict[str, Any]:
+        message, items = self.game.message or "none", self.game.inventory or "nothing"
+        return {"events": events, "text": f"Message: {message}\nInventory: {items}"}
+
+    def _toward(self, wanted: tuple[int, ...]) -> int | None:
+        """Return the key of the direction to the first of ``wanted`` around the hero."""
+        for glyph, key in zip(self._near, _DIRECTIONS, strict=True):
+            if glyph in wanted and key != ".":
+                return ord(key)
+        return None
+
+
+class KeyChest(MiniHackEnv):
+    """KeyChestCorridor-S4: find the key, find the chest, OPEN towards it. 800 steps.
+
+    Doors open by walking into them. OPEN makes NetHack ask for a direction, and the next action
+    answers: a move is the direction, another OPEN takes the question back. Opening towards the
+    chest counts only with the key in the inventory.
+    """
+
+    description = levels.keychest()
+    special = "open"
+    default_steps = 800
+    events = (
+        "key_picked_up",
+        "door_opened",
+        "at_locked_door",
+        "at_chest_without_key",
+        "at_chest_with_key",
+        "chest_opened",
+        "reward",
+    )
+
+    def oracle_score(self) -> float:
+        """Return ``keychest_score`` of this moment."""
+        return facts_of.keychest_score(self.facts, self.solved)
+
+    def _special(self) -> None:
+        if self.game.asking:
+            self.game.send(ESCAPE)
+        else:
+            self.game.press(_OPEN)
+
+    def _look(self) -> None:
+        super()._look()
+        # NetHack's answer to opening a container from beside it (lock.c).
+        self.solved = "lootable" in self.game.message and self.facts.key_held
+
+    def _count(self, before: facts_of.Facts) -> dict[str, int]:
+        now = self.facts
+        return super()._count(before) | {
+            "at_chest_without_key": int(now.chest_near and not now.key_held),
+            "at_chest_with_key": int(now.chest_near and now.key_held),
+            "chest_opened": int(self.solved),
+        }
+
+
+class KeyRoom(MiniHackEnv):
+    """KeyRoom-S15: take the key, unlock the inner room, walk onto the stairs. 600 steps.
+
+    APPLY beside the closed door, with the key, unlocks and opens it; otherwise nothing happens and
+    no time passes.
+    """
+
+    description = levels.KEYROOM
+    special = "apply"
+    default_steps = 600
+    events = ("key_picked_up", "door_opened", "at_locked_door", "at_exit", "reward")
+
+    def oracle_score(self) -> float:
+        """Return ``keyroom_score`` of this moment."""
+        return facts_of.keyroom_score(self.facts, self.solved)
+
+    def _special(self) -> None:
+        direction = self._toward(self.names.closed_doors)
+        if direction is None or not self.facts.key_held:
+            self.game.send(ESCAPE)
+            return
+        letter = self.game.letter_of(self.names.key)
+        for _ in range(_TRIES):
+            self._unlock(letter, direction)
+            self.game.send(_OPEN, direction)
+            self._look()
+            if self._toward(self.names.closed_doors) != direction:
+                return
+
+    def _unlock(self, letter: int, direction: int) -> None:
+        self.game.press(_APPLY, letter, direction)
+        # An unlocked door that is stuck is asked about as "Lock it?".
+        answer = _YES if "Unlock" in self.game.message else ESCAPE
+        self.game.send(answer)
+
+    def _look(self) -> None:
+        super()._look()
+        self.solved = self.game.on_stairs_down
+
+    def _count(self, before: facts_of.Facts) -> dict[str, int]:
+        at_exit = self.facts.stairs_near or self.solved
+        return super()._count(before) | {"at_exit": int(at_exit)}

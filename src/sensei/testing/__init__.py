@@ -1,0 +1,1 @@
+"""Stand-ins for tests: environments with known answers, solvers, a model server."""
