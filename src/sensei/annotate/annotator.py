@@ -1,0 +1,150 @@
+"""Whoever compares two frames: the protocol, its configuration, and how `auto` is resolved."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from sensei.annotate.prompts import has_prompt
+from sensei.data.records import Answer, Frame
+from sensei.types import UsageError
+
+__all__ = ["Annotator", "AnnotatorConfig", "Answer", "Frame", "resolve"]
+
+
+@runtime_checkable
+class Annotator(Protocol):
+    """Anything that can say which of two frames is the more interesting one."""
+
+    @property
+    def name(self) -> str:
+        """Who answers: stored with every answer, part of the key that makes it exactly-once."""
+        ...
+
+    @property
+    def prompt_hash(self) -> str:
+        """Identity of the question's wording; empty where there is none."""
+        ...
+
+    async def compare(self, first: Frame, second: Frame) -> Answer:
+        """Compare two frames as shown. Failures are returned as such, not raised."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatorConfig:
+    """Who labels the pairs, and how."""
+
+    kind: Literal["auto", "oracle", "noisy", "vlm", "human"] = "auto"
+    """auto = vlm when a server or a key is configured, else the environment's oracle."""
+    orders: Literal["random", "first", "both"] = "random"
+    """random: each pair once, order by hash · first: once, as drawn · both: twice, averaged."""
+    repeats: int = 1
+    """How many times each order is asked."""
+    max_pairs: int | None = None
+    """Ask about at most this many pairs in one run of the stage; None = all that are pending."""
+    budget: float | None = None
+    """Stop before spending more than this many dollars on the whole label set; None = no limit."""
+    concurrency: int = 16
+    """Requests in flight."""
+
+    tie_margin: float = 0.0
+    """oracle, noisy: scores that differ by no more than this are a tie."""
+    flip_rate: float = 0.1
+    """noisy: probability that first and second are exchanged in an answer."""
+    position_bias: float = 0.0
+    """noisy: probability that the answer is "first" whatever is shown."""
+    tie_rate: float = 0.0
+    """noisy: probability that the answer is a tie whatever is shown."""
+    unknown_rate: float = 0.0
+    """noisy: probability that the answer is unknown whatever is shown."""
+    seed: int = 0
+    """noisy: seed of the noise; the same question always gets the same answer."""
+
+    base_url: str | None = None
+    """vlm: an OpenAI-compatible server, say http://localhost:8000/v1; None = OPENAI_BASE_URL, or
+    OpenAI."""
+    model: str | None = None
+    """vlm: the model; None = the only one the server lists, or gpt-4o-mini at OpenAI."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """vlm: the environment variable that holds the key. The key itself is never stored."""
+    wire: Literal["auto", "json", "logprobs"] = "auto"
+    """vlm: json = structured answer · logprobs = one letter with its probabilities · auto =
+    logprobs where the server returns them, else json."""
+    prompt: str = "auto"
+    """vlm: a prompt's name, or the path of a Markdown file; auto = the environment's own, else
+    generic."""
+    detail: Literal["auto", "low", "high"] = "auto"
+    """vlm: the image detail asked of the server."""
+    timeout_s: float = 60.0
+    """vlm: seconds before a request is given up and retried."""
+    retries: int = 5
+    """vlm: how often a request is retried (Retry-After is honoured)."""
+    price_in: float | None = None
+    """vlm: dollars per million input tokens; None = unknown."""
+    price_out: float | None = None
+    """vlm: dollars per million output tokens; None = unknown."""
+
+    def __post_init__(self) -> None:
+        """Reject values that can only be mistakes."""
+        for name in ("flip_rate", "position_bias", "tie_rate", "unknown_rate"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(
+                    f"annotator.{name} is {getattr(self, name)}; give a probability between 0 and 1"
+                )
+        for name in ("repeats", "concurrency"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 1 or more")
+        for name in ("tie_margin", "retries", "budget", "max_pairs", "price_in", "price_out"):
+            if (getattr(self, name) or 0) < 0:
+                raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
+        if "@" in urlsplit(self.base_url or "").netloc:
+            raise UsageError(
+                "annotator.base_url contains a name or password, which would be stored with the "
+                f"run: remove it and put the key in the environment variable {self.api_key_env}"
+            )
+        if self.timeout_s <= 0:
+            raise UsageError(f"annotator.timeout_s is {self.timeout_s}; give a positive number")
+
+
+def resolve(
+    config: AnnotatorConfig,
+    has_oracle: bool,
+    env_name: str = "",
+    environ: Mapping[str, str] | None = None,
+) -> AnnotatorConfig:
+    """Replace ``auto`` by what this machine and environment offer.
+
+    Args:
+        config: as the user wrote it.
+        has_oracle: whether the environment has ``oracle_score()``.
+        env_name: the environment's name; a prompt of that name is preferred to ``generic``.
+        environ: the environment variables; those of the process by default.
+
+    Raises:
+        UsageError: the oracle is asked of an environment without one, or a dollar budget is set
+            without prices.
+    """
+    environ = os.environ if environ is None else environ
+    kind, prompt = config.kind, config.prompt
+    if kind == "auto":
+        served = (
+            config.base_url or environ.get(config.api_key_env) or environ.get("OPENAI_BASE_URL")
+        )
+        kind = "vlm" if served else "oracle"
+    if kind in ("oracle", "noisy") and not has_oracle:
+        raise UsageError(
+            f"the environment {env_name or 'given'} has no oracle_score(): choose --annotator vlm "
+            f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
+        )
+    if prompt == "auto":
+        prompt = env_name if has_prompt(env_name) else "generic"
+    if kind == "vlm" and config.budget is not None and None in (config.price_in, config.price_out):
+        raise UsageError(
+            f"annotator.budget is {config.budget} but the prices are unknown: "
+            "give annotator.price_in and annotator.price_out in dollars per million tokens"
+        )
+    return dataclasses.replace(config, kind=kind, prompt=prompt)
