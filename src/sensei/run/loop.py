@@ -1,0 +1,288 @@
+"""The one loop: environments, replay and learner. Collect, explore, solve and evaluate differ by
+arguments.
+
+A killed loop continues as if it had not been killed: a checkpoint holds parameters, optimiser,
+every random state, counters and the replay's cursor, and the unfinished episodes are re-enacted
+from their seeds and stored actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sensei.core.agent import Setup, TrainState, start_acting
+from sensei.core.reward_model import RewardModel
+from sensei.core.training import train_step
+from sensei.data.episodes import EpisodeStore
+from sensei.data.images import encode_png
+from sensei.data.label_store import LabelStore
+from sensei.data.records import Frame
+from sensei.data.replay import Replay
+from sensei.envs.contract import row_fields
+from sensei.envs.pool import EnvPool
+from sensei.run import saving
+from sensei.run.interrupts import Interrupts
+from sensei.run.metrics import Metrics
+from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
+from sensei.run.progress import Progress
+from sensei.run.tally import Tally
+from sensei.types import SenseiError, Stopped
+
+LOG_ROUNDS = 128
+"""Rounds of all environments between two records; what is fetched from the device waits for it."""
+OFFLINE_UPDATES = 512
+"""Updates between two records, and two checkpoints, while no environment runs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one use of the loop does."""
+
+    key: str
+    """Stage key: names the metrics and the label frames."""
+    folder: Path
+    """Where checkpoint and episodes go."""
+    env_steps: int
+    """Environment steps over all environments; a reset is not a step."""
+    train_ratio: float = 0.0
+    """Replayed steps per environment step."""
+    prefill: int = 0
+    """Steps by random actions before the first update."""
+    offline_updates: int = 0
+    """Updates before the first step."""
+    save_every: int = 5_000
+    replay_gb: float = 4.0
+    label_frames: int = 0
+    """Label frames wanted from the whole stage."""
+    action_repeat: float = 1.0
+    """Mean steps that a random action is held."""
+    episodes_each: int = 0
+    """Stop when every environment has finished this many episodes; 0: do not stop for that."""
+    greedy: bool = False
+    generation: int = 1
+    seed: int = 0
+
+    def part(self, name: str) -> Job:
+        """The same job as one of several of its stage, with a folder and metrics of its own."""
+        return dataclasses.replace(self, key=f"{self.key}/{name}", folder=self.folder / name)
+
+
+@dataclasses.dataclass
+class Learner:
+    """What is trained, and on what besides the loop's own episodes."""
+
+    setup: Setup
+    state: TrainState
+    reward_model: RewardModel | None = None
+    sources: tuple[EpisodeStore, ...] = ()
+    """Earlier stages' episodes, sampled along with the loop's own."""
+
+
+class Loop:
+    """One run of a ``Job``; without a ``Learner`` actions are random and nothing is trained."""
+
+    def __init__(
+        self,
+        job: Job,
+        pool: EnvPool,
+        metrics: Metrics,
+        learner: Learner | None = None,
+        labels: LabelStore | None = None,
+    ) -> None:
+        self.job, self.pool, self.metrics = job, pool, metrics
+        self.learner, self.labels = learner, labels
+        self.rng = np.random.default_rng([job.seed, 1])
+        self.random = RandomPolicy(pool.spec.action, pool.num_envs, job.action_repeat, self.rng)
+        self.agent = self._agent_policy()
+        self.tally = Tally(pool.spec.events, pool.num_envs)
+        self.finished = np.zeros(pool.num_envs, np.int64)
+        self.frames: list[Frame] = []
+        self.env_steps = self.updates = self.saved_at = self.logged_at = 0
+        self.credit = 0.0
+        self.rows = _no_rows(pool)
+        self.store = self._open_store()
+        saving.resume(self)
+        self.replay = Replay([*(learner.sources if learner else ()), self.store])
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.job.folder / "checkpoint.safetensors"
+
+    def run(self, interrupts: Interrupts | None = None) -> None:
+        """Work until the job is done. A request to stop saves and raises ``Stopped``."""
+        with (
+            interrupts or Interrupts() as asked,
+            Progress(self.job.key, max(self.job.env_steps, 1)) as progress,
+        ):
+            self._train_offline(progress, asked)
+            while not self._done():
+                self._round()
+                progress.update(self.env_steps, **self._shown())
+                if self.env_steps - self.saved_at >= self.job.save_every:
+                    self.save()
+                if asked.requested:
+                    self._stop()
+        self._log()
+        self.save()
+
+    def summary(self) -> dict[str, Any]:
+        """What was done, JSON-able."""
+        return {
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "episodes": self.tally.episodes,
+            "events": dict(zip(self.tally.names, self.tally.events.tolist(), strict=True)),
+            "restarts": self.pool.restarts,
+        }
+
+    def _done(self) -> bool:
+        if self.job.episodes_each and (self.finished >= self.job.episodes_each).all():
+            return True
+        return self.env_steps >= self.job.env_steps
+
+    def _round(self) -> None:
+        """One step of every environment, and the updates that are due meanwhile."""
+        with self.tally.timed("act"):
+            actions = self._actions()
+        self.pool.step_async(actions, self._wanted_labels())
+        self._train()
+        with self.tally.timed("environments"):
+            rows, views = self.pool.step_wait()
+        self.rows = rows
+        self.take(rows, views)
+        steps = int((~rows["is_first"]).sum())
+        self.env_steps += steps
+        if self.learner and self.env_steps > self.job.prefill:
+            self.credit += steps * self.job.train_ratio / self._replayed()
+        if self.store.steps % LOG_ROUNDS == 0:
+            self._log()
+
+    def _actions(self) -> np.ndarray:
+        if not self.store.steps:
+            return self.random.held  # the first call resets and ignores them
+        if self.agent is None or self.env_steps < self.job.prefill:
+            return self.random(self.rows)
+        return self.agent(self.rows)
+
+    def _wanted_labels(self) -> np.ndarray | None:
+        if not self.job.label_frames or self.labels is None:
+            return None
+        chance = self.job.label_frames / max(self.job.env_steps, 1)
+        return self.rng.random(self.pool.num_envs) < chance
+
+    def take(self, rows: Rows, views: list) -> None:
+        """Store and count one round of rows."""
+        self.store.append(rows)
+        self.tally.rows(rows)
+        self.finished += rows["is_last"]
+        for env, view in enumerate(views):
+            if view is not None:
+                self.frames.append(self._frame(env, view))
+
+    def _frame(self, env: int, view: Any) -> Frame:
+        rows = self.rows
+        score = float(rows["score"][env])
+        return Frame(
+            stage=self.job.key,
+            generation=self.job.generation,
+            env=env,
+            episode=int(self.pool.episode_index[env]),
+            step=self.store.steps - 1,
+            picture=encode_png(view.image),
+            obs=encode_png(rows["image"][env]) if "image" in rows else None,
+            vector=tuple(float(x) for x in rows["vector"][env]) if "vector" in rows else (),
+            text=view.text,
+            score=None if np.isnan(score) else score,
+        )
+
+    def _replayed(self) -> int:
+        assert self.learner is not None
+        config = self.learner.setup.config
+        return config.batch * config.length
+
+    def _train(self) -> None:
+        """Dispatch the updates that are due; the device works while the environments do."""
+        while self.learner and self.credit >= 1.0 and self._enough():
+            self.credit -= 1.0
+            self._update()
+
+    def _enough(self) -> bool:
+        assert self.learner is not None
+        config = self.learner.setup.config
+        return bool(self.replay.windows(config.length).any())
+
+    def _update(self) -> None:
+        learner = self.learner
+        assert learner is not None and self.agent is not None
+        config = learner.setup.config
+        with self.tally.timed("replay"):
+            batch: Any = self.replay.sample(self.rng, config.batch, config.length)
+        with self.tally.timed("update"):
+            fixed = (learner.setup, learner.reward_model, batch)
+            # Waiting for the last update here keeps at most one in flight.
+            jax.block_until_ready(learner.state.key)
+            learner.state, metrics = train_step(fixed, learner.state)
+        self.agent.agent = learner.state.agent
+        self.tally.device.append(metrics)
+        self.updates += 1
+
+    def _train_offline(self, progress: Progress, asked: Interrupts) -> None:
+        while self.updates < self.job.offline_updates:
+            if not self._enough():
+                raise SenseiError(
+                    f"{self.job.key}: no earlier episodes to make {self.job.offline_updates} "
+                    "updates from: set offline_updates to 0, or keep the replay and explore longer"
+                )
+            self._update()
+            progress.update(0, offline_updates=f"{self.updates}/{self.job.offline_updates}")
+            if self.updates % OFFLINE_UPDATES == 0:
+                self._log()
+                self.save()
+            if asked.requested:
+                self._stop()
+
+    def _shown(self) -> dict[str, Any]:
+        return {"updates": self.updates, "episodes": self.tally.episodes}
+
+    def _log(self) -> None:
+        if self.env_steps == self.logged_at and not self.tally.device:
+            return
+        record = self.tally.record(self.env_steps - self.logged_at)
+        self.metrics.write(self.job.key, self.env_steps, self.updates, record)
+        self.logged_at = self.env_steps
+
+    def _stop(self) -> None:
+        self.save()
+        raise Stopped(f"{self.job.key} stopped and saved at {self.env_steps} environment steps")
+
+    def save(self) -> None:
+        """Write everything that a killed run needs to go on."""
+        saving.save(self)
+        self.saved_at = self.env_steps
+
+    def _open_store(self) -> EpisodeStore:
+        folder = self.job.folder / "episodes"
+        if (folder / "index.json").exists():
+            return EpisodeStore.open(folder, max_gb=self.job.replay_gb)
+        fields = row_fields(self.pool.spec)
+        return EpisodeStore(folder, fields, self.pool.num_envs, self.job.replay_gb)
+
+    def _agent_policy(self) -> AgentPolicy | None:
+        if self.learner is None:
+            return None
+        agent = self.learner.state.agent
+        key = jax.random.key(self.job.seed + 1, impl="rbg")
+        return AgentPolicy(agent, start_acting(agent, self.pool.num_envs, key=key), self.job.greedy)
+
+
+def _no_rows(pool: EnvPool) -> Rows:
+    fields = row_fields(pool.spec)
+    return {
+        name: np.zeros((pool.num_envs, *shape), dtype) for name, (shape, dtype) in fields.items()
+    }
