@@ -1,0 +1,118 @@
+"""How long and how hard each stage works: one small dataclass a stage, importable without JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from sensei.types import UsageError
+
+Method = Literal["sensei", "p2e", "vlm", "fixed", "dreamer", "random"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectConfig:
+    """How D_init is made."""
+
+    policy: Literal["p2e", "random"] = "p2e"
+    """Plan2Explore (published), or random actions, which cost almost nothing."""
+    env_steps: int = 500_000
+    """Environment steps over all environments."""
+    label_frames: int = 50_000
+    """Label frames wanted from these steps, kept with equal probability a step."""
+    action_repeat: int = 1
+    """Random policy only: how long, on average, one random action is held."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotateConfig:
+    """Which pairs are asked, and how many. Who answers is ``annotator``."""
+
+    pairs: int = 100_000
+    """Pairs asked per generation."""
+    sampler: Literal["uniform", "recent", "contrast"] = "uniform"
+    """How pairs are drawn; ``contrast`` uses privileged information and the report says so."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """Bradley–Terry training of the R_ψ ensemble."""
+
+    members: int = 5
+    """Networks in the ensemble."""
+    epochs: int = 50
+    """Passes over the labels at most; the best validation loss is kept."""
+    patience: int = 8
+    """Epochs without a better validation loss before training stops."""
+    batch: int = 32
+    """Pairs in a batch."""
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    damping: float = 0.0
+    """κ: the reward is mean − κ · standard deviation over the members."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExploreConfig:
+    """How long and by which method the agent explores."""
+
+    method: Method = "sensei"
+    env_steps: int = 500_000
+    """Environment steps over all environments."""
+    train_ratio: float = 512.0
+    """Replayed steps per environment step."""
+    prefill: int = 2_000
+    """Environment steps by random actions before the first update."""
+    replay_gb: float = 12.0
+    """Largest size of the replay on disk, in GB; the oldest steps go first."""
+    save_every: int = 5_000
+    """Environment steps between checkpoints."""
+    label_frames: int = 20_000
+    """Label frames kept for a next generation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SolveConfig:
+    """A fresh task actor-critic on the world model that exploration left."""
+
+    task: str = "task"
+    """``task`` is the environment's own reward; any other name is one of ``info["rewards"]``."""
+    env_steps: int = 500_000
+    """Environment steps; 0 solves in imagination alone."""
+    train_ratio: float = 512.0
+    keep_replay: bool = True
+    """Start from exploration's replay, or from an empty one."""
+    offline_updates: int = 0
+    """Updates before the first environment step."""
+    save_every: int = 5_000
+
+    def __post_init__(self) -> None:
+        """Reject what would learn nothing, or from nothing."""
+        if self.offline_updates and not self.keep_replay:
+            raise UsageError(
+                f"solve.offline_updates is {self.offline_updates} but solve.keep_replay is false: "
+                "keep the replay, or give --solve.offline-updates 0"
+            )
+        if not self.env_steps and not self.offline_updates:
+            raise UsageError(
+                "solve.env_steps is 0 and so is solve.offline_updates: give one of them, or "
+                "nothing is learned"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How the solved policy is measured."""
+
+    episodes: int = 10
+    """Episodes with sampled actions, and as many with the mode of the policy."""
+    videos: int = 2
+    """Episodes kept as video."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What the page shows."""
+
+    frames: int = 12
+    """Best and worst frames by R_ψ that are shown."""

@@ -1,0 +1,190 @@
+"""Stage 3, distill: labels → the reward model R_ψ."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from sensei.core import distillation as core
+from sensei.core.distillation import Preferences
+from sensei.core.reward_model import RewardModel
+from sensei.data.images import decode_png
+from sensei.data.label_store import LabelStore
+from sensei.data.label_tables import LabelSet
+from sensei.envs import make_adapter
+from sensei.presets import RunConfig
+from sensei.run import checkpoint
+from sensei.run.progress import Progress
+from sensei.run.workspace import Workspace, write_json
+from sensei.stages.config import DistillConfig
+from sensei.stages.setups import blank_reward_model
+from sensei.types import SenseiError
+
+CHUNK = 512
+"""Frames or pairs evaluated at once outside training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledFrames:
+    """Everything R_ψ learns from, in memory: label frames at the agent's own resolution."""
+
+    obs: dict[str, np.ndarray]
+    labels: LabelSet
+    """Labelled pairs; ``first`` and ``second`` are row numbers of ``obs``."""
+
+    def pairs(self, split: str) -> Preferences:
+        """The preferences of one side of the split."""
+        chosen = self.labels.select(self.labels.split == split)
+        return Preferences(*(jnp.asarray(x) for x in (chosen.first, chosen.second, chosen.y)))
+
+
+def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
+    """Train R_ψ on all labels so far and save it; return its measures."""
+    adapter = make_adapter(config.env, config.seed)
+    spec = adapter.spec
+    adapter.close()
+    with LabelStore(workspace.labels) as store:
+        data = load_frames(store)
+    with Progress("distill", config.distill.epochs, "epochs") as progress:
+        model, curve = fit(blank_reward_model(config, spec), data, config, progress)
+    model, measures = finish(model, data)
+    summary = measures | {"members": config.distill.members, "curve": curve}
+    checkpoint.save(workspace.here / "reward.safetensors", model)
+    write_json(workspace.here / "reward.json", summary)
+    workspace.say(
+        f"distill: R_ψ agrees with {100 * measures['validation_accuracy']:.1f} % of the "
+        f"{measures['validation_pairs']} validation labels"
+    )
+    return summary
+
+
+def load_frames(store: LabelStore) -> LabelledFrames:
+    """Read every frame and every labelled pair."""
+    table = store.frame_table()
+    frames = store.frames(table.id, pictures=False)
+    obs: dict[str, np.ndarray] = {}
+    if frames and frames[0].obs is not None:
+        obs["image"] = np.stack([decode_png(f.obs) for f in frames if f.obs is not None])
+    if frames and frames[0].vector:
+        obs["vector"] = np.array([f.vector for f in frames], np.float32)
+    labels = store.labels()
+    labels = labels.select(labels.status == "labelled")
+    if not len(labels):
+        raise SenseiError("there are no labels to distill: run sensei annotate first")
+    row = {int(frame): i for i, frame in enumerate(table.id)}
+    rows = [np.array([row[int(f)] for f in side]) for side in (labels.first, labels.second)]
+    return LabelledFrames(obs, dataclasses.replace(labels, first=rows[0], second=rows[1]))
+
+
+def fit(
+    model: RewardModel, data: LabelledFrames, config: RunConfig, progress: Progress
+) -> tuple[RewardModel, list[dict[str, float]]]:
+    """Train until the validation loss stops falling; keep its best epoch and return the curve."""
+    distill = config.distill
+    train, val = data.pairs("train"), _validation(data)
+    if not len(train.y):
+        raise SenseiError("no labelled pair is on the training side: collect more episodes")
+    obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
+    rates = (distill.learning_rate, distill.weight_decay)
+    state = core.optimiser(*rates).init(_parameters(model))
+    best, best_loss, curve = model, np.inf, []
+    for epoch in range(distill.epochs):
+        key = jax.random.fold_in(jax.random.key(config.seed, impl="rbg"), epoch)
+        batch = min(distill.batch, len(train.y))
+        model, state, loss = core.train_epoch(model, state, obs, train, batch, rates, key=key)
+        val_loss, accuracy = _validate(model, obs, val)
+        curve.append({"train_loss": float(loss), "loss": val_loss, "accuracy": accuracy})
+        progress.update(epoch + 1, validation_loss=val_loss, accuracy=accuracy)
+        if val_loss < best_loss:
+            best, best_loss = model, val_loss
+        if _stale(curve, distill):
+            break
+    return best, curve
+
+
+def _parameters(model: RewardModel):
+    return eqx.filter(model, eqx.is_inexact_array)
+
+
+def _validation(data: LabelledFrames) -> Preferences:
+    """The validation pairs, or, where there are too few episodes for any, the training pairs."""
+    val = data.pairs("val")
+    return val if len(val.y) else data.pairs("train")
+
+
+def _stale(curve: list[dict[str, float]], distill: DistillConfig) -> bool:
+    best = int(np.argmin([point["loss"] for point in curve]))
+    return len(curve) - 1 - best >= distill.patience
+
+
+def _validate(model: RewardModel, obs: dict, pairs: Preferences) -> tuple[float, float]:
+    loss, difference = _differences(model, obs, pairs)
+    return float(loss.mean()), accuracy_of(difference, np.asarray(pairs.y))
+
+
+def _differences(
+    model: RewardModel, obs: dict, pairs: Preferences
+) -> tuple[np.ndarray, np.ndarray]:
+    parts = []
+    for at in range(0, len(pairs.y), CHUNK):
+        chunk = Preferences(*(x[at : at + CHUNK] for x in pairs))
+        parts.append([np.asarray(x) for x in core.differences(model, obs, chunk)])
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def accuracy_of(difference: np.ndarray, y: np.ndarray) -> float:
+    """Share of the decided pairs (not ties) whose order R_ψ gets right."""
+    decided = y != 0.5
+    return float(np.mean((difference > 0)[decided] == (y > 0.5)[decided])) if decided.any() else 0.5
+
+
+def finish(model: RewardModel, data: LabelledFrames) -> tuple[RewardModel, dict[str, Any]]:
+    """Standardise on all label frames, calibrate on the validation pairs, and measure."""
+    obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
+    frames = len(next(iter(obs.values())))
+    logits = [
+        core.frame_logits(model, {k: v[at : at + CHUNK] for k, v in obs.items()})
+        for at in range(0, frames, CHUNK)
+    ]
+    logits = jnp.concatenate(logits, axis=1)
+    model = core.standardise(model, logits)
+    standard = np.asarray((logits - model.offset[:, None]) / model.scale[:, None])
+    reward = standard.mean(0)
+    val = _validation(data)
+    index = [np.asarray(x) for x in (val.first, val.second)]
+    difference, y = reward[index[1]] - reward[index[0]], np.asarray(val.y)
+    temperature = calibrate(difference, y)
+    model = eqx.tree_at(lambda m: m.temperature, model, jnp.asarray(temperature, jnp.float32))
+    has_val = len(data.pairs("val").y) > 0
+    labels = data.labels.select(data.labels.split == "val") if has_val else data.labels
+    known = labels.true_order >= 0
+    measures = {
+        "validation_accuracy": accuracy_of(difference, y),
+        "true_order_accuracy": accuracy_of(difference[known], labels.true_order[known] * 1.0)
+        if known.any()
+        else None,
+        "validation_pairs": len(y),
+        "training_pairs": len(data.pairs("train").y),
+        "frames": frames,
+        "temperature": temperature,
+        "range_5_95": np.quantile(reward, [0.05, 0.95]).tolist(),
+        "member_spread": float(standard.std(0).mean()),
+    }
+    return model, measures
+
+
+def calibrate(difference: np.ndarray, y: np.ndarray) -> float:
+    """The temperature T that minimises the loss of σ(difference / T) on validation pairs."""
+
+    def loss(log_temperature: float) -> float:
+        z = difference / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0.0, z) - y * z))
+
+    best: Any = minimize_scalar(loss, bounds=(-6.0, 6.0), method="bounded")
+    return float(np.exp(best.x))

@@ -1,0 +1,58 @@
+"""Stage 4, explore: the SENSEI rule, or one of its rivals, on the real environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensei.data.episodes import EpisodeStore
+from sensei.data.label_store import LabelStore
+from sensei.envs.pool import EnvPool
+from sensei.presets import RunConfig
+from sensei.run import checkpoint
+from sensei.run.loop import Learner
+from sensei.run.workspace import Workspace
+from sensei.stages.setups import (
+    exploration_setup,
+    explored_episodes,
+    fresh_state,
+    job,
+    load_reward_model,
+    play,
+    stage_input,
+    stage_seed,
+)
+from sensei.types import EnvSpec
+
+
+def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
+    """Explore; return the counts. A later generation continues the one before it."""
+    explore, seed = config.explore, stage_seed(config, workspace.key)
+    with EnvPool(config.env, seed) as pool, LabelStore(workspace.labels) as labels:
+        todo = job(
+            config,
+            workspace,
+            env_steps=explore.env_steps,
+            train_ratio=explore.train_ratio,
+            prefill=explore.prefill if workspace.generation == 1 else 0,
+            save_every=explore.save_every,
+            replay_gb=explore.replay_gb,
+            label_frames=explore.label_frames,
+        )
+        learner = None
+        if explore.method != "random":
+            learner = _learner(config, pool.spec, workspace)
+        return play(todo, workspace, pool, learner, labels)
+
+
+def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
+    setup = exploration_setup(config, spec, config.explore.method)
+    state = fresh_state(setup, config.seed)
+    sources: tuple[EpisodeStore, ...] = ()
+    reward = stage_input(workspace, "distill")
+    before = stage_input(workspace, "explore")
+    if before:
+        path = workspace.folder(before) / "checkpoint.safetensors"
+        state = checkpoint.load_part(path, state, "['state']")
+        sources = explored_episodes(workspace, before)
+    reward_model = load_reward_model(config, spec, workspace, reward) if reward else None
+    return Learner(setup, state, reward_model, sources)

@@ -1,0 +1,57 @@
+"""Stage 5, solve: a downstream task on the explored world model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from sensei.core.agent import make_state
+from sensei.data.episodes import EpisodeStore
+from sensei.envs.pool import EnvPool
+from sensei.presets import RunConfig
+from sensei.run.loop import Learner
+from sensei.run.workspace import Workspace
+from sensei.stages.setups import (
+    explored_episodes,
+    explored_world_model,
+    fresh_state,
+    job,
+    play,
+    stage_input,
+    stage_seed,
+    task_setup,
+)
+from sensei.types import EnvSpec
+
+
+def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
+    """Train a fresh task actor-critic on the explored world model; return the counts."""
+    solve = config.solve
+    with EnvPool(config.env, stage_seed(config, workspace.key)) as pool:
+        todo = job(
+            config,
+            workspace,
+            env_steps=solve.env_steps,
+            train_ratio=solve.train_ratio,
+            offline_updates=solve.offline_updates,
+            save_every=solve.save_every,
+            replay_gb=config.explore.replay_gb,
+        )
+        return play(todo, workspace, pool, _learner(config, pool.spec, workspace))
+
+
+def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
+    setup = task_setup(config, spec, config.solve.task)
+    seed = stage_seed(config, workspace.key)
+    explored = stage_input(workspace, "explore")
+    sources: tuple[EpisodeStore, ...] = ()
+    if explored and config.solve.keep_replay:
+        sources = explored_episodes(workspace, explored)
+    state = fresh_state(setup, seed)
+    if explored and config.explore.method != "random":
+        model = explored_world_model(config, spec, workspace, explored)
+        heads = {name: model.rewards[name] for name in setup.heads}
+        agent = state.agent.replace(world_model=model.with_rewards(heads))
+        state = make_state(setup, agent, key=jax.random.key(seed + 1, impl="rbg"))
+    return Learner(setup, state, sources=sources)

@@ -1,0 +1,177 @@
+"""The list of stages, run with bodies that only take notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sensei.fields import with_dotted
+from sensei.presets import RunConfig, preset
+from sensei.run.workspace import Workspace
+from sensei.stages import pipeline
+from sensei.stages.pipeline import Body, execute, plan, select
+from sensei.types import Stopped, UsageError
+
+
+class Notes:
+    """Bodies that write down their key; one of them may stop at first."""
+
+    def __init__(self, stop_at: str = "") -> None:
+        self.keys: list[str] = []
+        self.stop_at = stop_at
+
+    def __call__(self, kind: str) -> Body:
+        def run(config: RunConfig, workspace: Workspace) -> Mapping[str, Any]:
+            assert workspace.key.startswith(kind)
+            self.keys.append(workspace.key)
+            if kind == self.stop_at:
+                self.stop_at = ""
+                raise Stopped("saved at step 3")
+            return {"ran": kind}
+
+        return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run a command in one folder; return the keys of the stages that worked."""
+
+    def run(kind: str = "run", notes: Notes | None = None, **options: Any) -> list[str]:
+        notes = notes or Notes()
+        fields = options.pop("fields", {})
+        config = with_dotted(options.pop("config", preset("tiny", "smoke")), fields)
+        workspace = Workspace(tmp_path / "x", say=lambda _: None)
+        execute(config, workspace, kind, body=notes, **options)
+        return notes.keys
+
+    return run
+
+
+WHOLE = ["collect", "annotate", "distill", "explore", "solve/task", "evaluate/task", "report"]
+
+
+def keys(config: RunConfig) -> list[str]:
+    return [step.key for step in plan(config)]
+
+
+def test_plan_of_each_method() -> None:
+    assert keys(preset()) == WHOLE
+    for method in ("p2e", "dreamer", "random"):
+        assert keys(preset(method=method)) == WHOLE[3:]
+    for method in ("vlm", "fixed"):
+        assert keys(preset(method=method)) == WHOLE
+
+
+def test_generations_repeat_labels_and_exploration() -> None:
+    steps = {step.key: step for step in plan(with_dotted(preset(), {"generations": 3}))}
+    assert list(steps)[3:10] == [
+        "explore", "annotate-2", "distill-2", "explore-2", "annotate-3", "distill-3", "explore-3",
+    ]  # fmt: skip
+    assert steps["annotate-2"].inputs == ("explore",)
+    assert steps["explore-2"].inputs == ("distill-2", "explore")
+    assert steps["solve/task"].inputs == ("explore-3",)
+
+
+def test_settings_hold_what_matters_and_nothing_else() -> None:
+    settings = {step.kind: step.settings for step in plan(preset())}
+    assert "env.processes" not in settings["explore"]
+    assert "explore.save_every" not in settings["explore"]
+    assert {"seed", "env.name", "agent.size.deter", "explore.method"} <= settings["explore"].keys()
+    assert "agent.size.deter" not in settings["collect"]  # random actions need no networks
+    assert "annotator.base_url" not in settings["annotate"]
+    by_p2e = {step.kind: step.settings for step in plan(preset(budget="paper"))}
+    assert {"agent.size.deter", "explore.train_ratio"} <= by_p2e["collect"].keys()
+
+
+def test_the_same_command_again_does_nothing(start: Callable[..., list[str]]) -> None:
+    assert start() == WHOLE
+    assert start() == []
+    assert start("explore") == []
+    assert start(force=True) == WHOLE
+
+
+def test_a_stopped_run_continues_where_it_was(start: Callable[..., list[str]]) -> None:
+    notes = Notes(stop_at="explore")
+    with pytest.raises(Stopped, match="step 3"):
+        start(notes=notes)
+    assert notes.keys == WHOLE[:4]
+    assert start() == WHOLE[3:]
+
+
+def test_one_stage_at_a_time(start: Callable[..., list[str]]) -> None:
+    with pytest.raises(UsageError, match="run sensei collect"):
+        start("annotate")
+    for kind in ("collect", "annotate", "distill", "explore", "solve", "evaluate"):
+        assert len(start(kind)) == 1
+    assert start("report") == ["report"]
+    assert start() == ["report"] or start() == []
+
+
+def test_later_generations_by_stage(start: Callable[..., list[str]]) -> None:
+    fields = {"generations": 2}
+    for kind in ("collect", "annotate", "distill", "explore"):
+        assert start(kind, fields=fields) == [kind]
+    for kind in ("annotate", "distill", "explore"):
+        assert start(kind, fields=fields) == [f"{kind}-2"]
+
+
+def test_another_task_on_the_same_exploration(start: Callable[..., list[str]]) -> None:
+    start()
+    assert start(fields={"solve.task": "open"}) == ["solve/open", "evaluate/open", "report"]
+
+
+def test_what_may_change_in_a_begun_run(start: Callable[..., list[str]]) -> None:
+    start("collect")
+    start("collect", fields={"env.processes": 1, "explore.env_steps": 99, "agent.batch": 2})
+    assert start("collect", fields={"collect.env_steps": 10**6}) == ["collect"]
+    with pytest.raises(UsageError, match=r"env\.name was 'tiny'"):
+        start("collect", config=preset("keyroom", "smoke"))
+    with pytest.raises(UsageError, match=r"seed was 0 .* now 1"):
+        start("solve", fields={"seed": 1})
+    assert start("collect", config=preset("keyroom", "smoke"), force=True) == ["collect"]
+
+
+def test_more_labels_make_the_reward_again_but_not_the_exploration(
+    start: Callable[..., list[str]],
+) -> None:
+    start()
+    more = {"annotate.pairs": 10_000}
+    assert start("annotate", fields=more) == ["annotate"]
+    assert start("distill", fields=more) == ["distill"]
+    with pytest.raises(UsageError, match=r"another distill: --force"):
+        start(fields=more)
+    assert start("explore", fields=more, force=True) == ["explore"]
+
+
+def test_more_frames_may_be_labelled_too(start: Callable[..., list[str]]) -> None:
+    start("collect")
+    start("annotate")
+    more = {"collect.env_steps": 10**6}
+    start("collect", fields=more)
+    assert start("annotate", fields=more) == ["annotate"]
+
+
+def test_select_names_the_first_missing_stage(tmp_path: Path) -> None:
+    config = with_dotted(preset(), {"generations": 2})
+    assert [step.key for step in select(config, "explore", Workspace(tmp_path))] == ["explore"]
+
+
+def test_run_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sensei
+
+    notes = Notes()
+    monkeypatch.setattr(pipeline, "stage_body", notes)
+    place = tmp_path / "x"
+    workspace = sensei.run("tiny", budget="smoke", dir=str(place), fields={"seed": 4})
+    assert notes.keys == WHOLE
+    assert workspace.root == place and workspace.config()["seed"] == 4
+    assert sensei.run(with_dotted(preset("tiny", "smoke"), {"seed": 4, "dir": str(place)}))
+    assert notes.keys == WHOLE
+
+
+def test_bodies_are_the_stages() -> None:
+    assert pipeline.KINDS == ("collect", "annotate", "distill", "explore", "solve", "evaluate",
+                              "report")  # fmt: skip
