@@ -1,0 +1,213 @@
+"""The words after ``sensei COMMAND``: dials, and any field of the configuration.
+
+tyro documents and parses them. Its answer to a mistake is a box of many lines, so names are
+looked up first and values explained here, in one line that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import io
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args
+
+import tyro
+import yaml
+
+from sensei.core.config import SIZES
+from sensei.fields import field_names, read_file, unknown_field, updated, with_dotted
+from sensei.presets import Budget, RunConfig, preset, run_dir
+from sensei.run.workspace import Workspace
+from sensei.stages.config import Method
+from sensei.types import UsageError
+
+_BUDGETS, _METHODS = "|".join(get_args(Budget)), "|".join(get_args(Method))
+_OPTIONS = "env.options."
+
+
+@dataclasses.dataclass(frozen=True)
+class Dials:
+    """The few words most runs need; every other field follows below, by its dotted name."""
+
+    preset: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[PRESET]")] = None
+    """keychest, keyroom, tiny (sensei presets lists them), or an environment like --env."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="PRESET|gym:ID|module:callable")] = None
+    """Environment, when it is not the preset's."""
+    budget: Annotated[str | None, tyro.conf.arg(metavar=_BUDGETS)] = None
+    """How long each stage works; quick when nothing says otherwise."""
+    size: Annotated[str | None, tyro.conf.arg(metavar="|".join(SIZES))] = None
+    """Size of the networks; the budget's own when not given."""
+    method: Annotated[str | None, tyro.conf.arg(metavar=_METHODS)] = None
+    """How the agent explores (explore.method)."""
+    annotator: Annotated[str | None, tyro.conf.arg(metavar="auto|oracle|noisy|vlm")] = None
+    """Who compares pictures (annotator.kind)."""
+    task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Task to solve: task, or one of the environment's extra rewards (solve.task)."""
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """YAML file of fields, all or some, such as a run's config.yaml."""
+    print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the resolved configuration and do nothing."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print what would be done and what it would take, and do nothing."""
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Delete what the stage has and redo it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arguments:
+    dials: Annotated[Dials, tyro.conf.arg(name="")]
+    fields: Annotated[RunConfig, tyro.conf.arg(name="")]
+
+
+def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
+    """Turn the words after ``sensei COMMAND`` into dials and the run's whole configuration.
+
+    Later wins: preset with budget and size, ``--config`` file, flags. In the folder of a run,
+    without preset, budget or file, the run's own configuration takes the place of the first.
+    ``--help`` prints the fields with the values they would have, and exits.
+
+    Raises:
+        UsageError: a name or a value is wrong; one line says which and what to write.
+    """
+    words, options = _take_options(words)
+    plain = [word for word in words if word not in ("-h", "--help")]
+    _check_names(plain)
+    first = _parse(command, plain, _Arguments(Dials(), RunConfig(dir="")))
+    base = _base(first.dials, first.fields)
+    shown = dataclasses.replace(base, env=dataclasses.replace(base.env, options={}))
+    config = _parse(command, words, _Arguments(Dials(), shown)).fields
+    env = dataclasses.replace(config.env, options=base.env.options | options)
+    return first.dials, dataclasses.replace(config, env=env)
+
+
+def _base(dials: Dials, given: RunConfig) -> RunConfig:
+    """Return the configuration on which the dotted flags are put.
+
+    ``given`` holds the flags over bare defaults; only its folder and seed are used here.
+    """
+    config = _start(dials, given)
+    if dials.config is not None:
+        config = updated(config, read_file(dials.config))
+    if dials.size is not None:
+        size = preset(size=dials.size).agent.size
+        config = dataclasses.replace(config, agent=dataclasses.replace(config.agent, size=size))
+    named = {
+        "dir": given.dir or None,
+        "env.name": dials.env,
+        "explore.method": dials.method,
+        "annotator.kind": dials.annotator,
+        "solve.task": dials.task,
+    }
+    return with_dotted(config, {name: value for name, value in named.items() if value is not None})
+
+
+def _start(dials: Dials, given: RunConfig) -> RunConfig:
+    workspace = Workspace(given.dir) if given.dir else None
+    own = workspace.config() if workspace is not None and workspace.exists() else {}
+    chosen = (dials.preset, dials.env, dials.budget, dials.config)
+    if own and all(choice is None for choice in chosen):
+        return updated(RunConfig(), own)
+    name = dials.preset or dials.env or own.get("env", {}).get("name", "keychest")
+    budget, method = dials.budget or "quick", dials.method or "sensei"
+    config = preset(name, budget, dials.size, method)
+    place = run_dir(dials.env or name, budget, dials.size or "", method, given.seed)
+    return dataclasses.replace(config, dir=place)
+
+
+def _parse(command: str, words: Sequence[str], default: _Arguments) -> _Arguments:
+    asks_help = any(word in ("-h", "--help") for word in words)
+    call = functools.partial(
+        tyro.cli, _Arguments, prog=f"sensei {command}", description="", default=default
+    )
+    try:
+        if asks_help:
+            return call(args=["--help"])
+        # Not console_outputs=False alone: values that cannot be read are printed regardless.
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            return call(args=list(words), console_outputs=False)
+    except SystemExit as stop:
+        if asks_help or not stop.code:
+            raise
+        raise _explanation(command, words) from None
+
+
+def _take_options(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split off ``--env.options.NAME VALUE``, whose names only the environment knows."""
+    left, options = [], {}
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name.startswith(_OPTIONS):
+            left.append(word)
+            continue
+        if not equals and not words:
+            raise UsageError(f"{word} has no value: give one after it")
+        options[name.removeprefix(_OPTIONS)] = yaml.safe_load(value if equals else words.pop(0))
+    return left, options
+
+
+def _check_names(words: Sequence[str]) -> None:
+    known = _known_names()
+    for word in words:
+        if word.startswith("--") and _field(word) not in known:
+            raise unknown_field(_field(word), known)
+
+
+def _known_names() -> list[str]:
+    dials = [field.name for field in dataclasses.fields(Dials) if field.name != "preset"]
+    config = RunConfig()
+    names = [name for name in field_names(config) if not _is_section(config, name)]
+    switches = [name for name in names if isinstance(_value(config, name), bool)]
+    opposites = [f"{name.rpartition('.')[0]}.no_{name.rpartition('.')[2]}" for name in switches]
+    return [*dials, *names, *opposites]
+
+
+def _explanation(command: str, words: Sequence[str]) -> UsageError:
+    """Find out which word tyro could not read."""
+    config = RunConfig()
+    names = field_names(config)
+    for position, word in enumerate(words):
+        name = _field(word)
+        if not word.startswith("--") or name not in names or _is_section(config, name):
+            continue
+        values = _values(words, position)
+        if not values:
+            return UsageError(f"{word} has no value: give one after it")
+        try:
+            with_dotted(config, {name: _as_typed(_value(config, name), values)})
+        except UsageError as error:
+            return error
+    return UsageError(f"cannot read {' '.join(words)!r}: sensei {command} --help lists the words")
+
+
+def _values(words: Sequence[str], position: int) -> list[str]:
+    _, equals, value = words[position].partition("=")
+    if equals:
+        return [value]
+    following = list(words[position + 1 :])
+    flags = [index for index, word in enumerate(following) if word.startswith("--")]
+    return following[: flags[0]] if flags else following
+
+
+def _as_typed(default: Any, values: list[str]) -> Any:
+    """Read the words as YAML would, except where text is wanted."""
+    if isinstance(default, tuple):
+        return [yaml.safe_load(value) for value in values]
+    return values[0] if isinstance(default, str) else yaml.safe_load(values[0])
+
+
+def _field(word: str) -> str:
+    return word.removeprefix("--").partition("=")[0].replace("-", "_")
+
+
+def _value(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _is_section(config: Any, name: str) -> bool:
+    return dataclasses.is_dataclass(_value(config, name)) or name + "." == _OPTIONS

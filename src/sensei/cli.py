@@ -1,0 +1,204 @@
+"""The command ``sensei``: one pipeline, its stages, and two commands that only look.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 stopped but resumable. An error is one line on standard
+error; ``SENSEI_TRACEBACK=1`` shows where it came from. Everything heavy is imported by the
+command that needs it, so ``sensei --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sensei.types import SenseiError, Stopped, UsageError
+
+if TYPE_CHECKING:
+    from sensei.presets import RunConfig
+
+STAGES = {
+    "run": "the whole pipeline, resumable; without PRESET: keychest, quick",
+    "collect": "random or Plan2Explore episodes, with frames to label",
+    "annotate": "pairs of frames → which one is more interesting",
+    "distill": "labels → the semantic reward",
+    "explore": "world model and agent, exploring by the chosen method",
+    "solve": "a task on the explored world model",
+    "evaluate": "episodes of the solved task: scores and videos",
+    "report": "one self-contained page about the run",
+}
+LOOKS = {
+    "presets": "list the presets",
+    "doctor": "what is missing, and what a run will take",
+}
+COMMANDS = STAGES | LOOKS
+
+FAILED, STOPPED = 1, Stopped.exit_code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # SIGTERM means the same as Ctrl-C: save and stop. Loops catch both at a safe point.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        print("sensei: stopped; the same command continues", file=sys.stderr)
+        return STOPPED
+    except SenseiError as error:
+        if os.environ.get("SENSEI_TRACEBACK") == "1":
+            traceback.print_exc()
+        kind = "stopped" if isinstance(error, Stopped) else "error"
+        print(f"sensei: {kind}: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        remedy = "free some space and give the same command again, it continues"
+        print(f"sensei: error: {error}: {remedy}", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        from sensei import __version__
+
+        print(f"sensei {__version__}")
+        return 0
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        raise _unknown_command(command)
+    if command == "presets":
+        return _presets(rest)
+    return _with_config(command, rest, _doctor if command == "doctor" else None)
+
+
+def _with_config(command: str, words: list[str], look: Callable[[RunConfig], int] | None) -> int:
+    from sensei.arguments import resolve
+
+    try:
+        dials, config = resolve(command, words)
+    except SystemExit as stop:  # --help has been printed
+        return int(stop.code or 0)
+    if dials.print_config:
+        print(_yaml(config), end="")
+        return 0
+    if look is not None:
+        return look(config)
+    if dials.dry_run:
+        return _dry_run(command, config, dials.force)
+    return _work(command, config, dials.force, words)
+
+
+def _work(command: str, config: RunConfig, force: bool, words: list[str]) -> int:
+    from sensei.doctor import estimate
+    from sensei.run.workspace import Workspace
+    from sensei.stages.pipeline import execute
+
+    if command == "run":
+        print(f"{config.dir}: {estimate(config)}", file=sys.stderr)
+    workspace = Workspace(config.dir)
+    line = ["sensei", command, *words]
+    try:
+        summary = execute(config, workspace, command, force=force, command=line)
+    except (Stopped, KeyboardInterrupt) as error:
+        reason = str(error) or "interrupted"
+        raise Stopped(f"{reason}; continue with: sensei {command} --dir {config.dir}") from error
+    print(json.dumps(summary, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _dry_run(command: str, config: RunConfig, force: bool) -> int:
+    from sensei.doctor import estimate
+    from sensei.run.workspace import Workspace
+    from sensei.stages.pipeline import plan, select
+
+    workspace = Workspace(config.dir)
+    steps = plan(config) if command == "run" else select(config, command, workspace)
+    for step in steps:
+        record = workspace.record(step.key)
+        state = "to do" if record is None else record.status
+        print(f"{step.key}: {f'redo ({state})' if force and record else state}")
+    print(f"from the beginning: {estimate(config)}")
+    return 0
+
+
+def _doctor(config: RunConfig) -> int:
+    from sensei import doctor
+
+    for line in doctor.facts():
+        print(line)
+    found = doctor.problems(config)
+    if not found:
+        offered, found = doctor.environment_lines(_spec(config), config)
+        for line in offered:
+            print(f"{config.env.name} {line}")
+    print(f"{config.dir}: {doctor.estimate(config)}")
+    for problem in found:
+        print(f"missing: {problem}")
+    if not found:
+        print("nothing is missing")
+    return FAILED if found else 0
+
+
+def _spec(config: RunConfig) -> Any:
+    from sensei.envs import make_env, wrap_env
+
+    env = make_env(config.env.name, seed=config.seed, **config.env.options)
+    try:
+        return wrap_env(env, image_size=config.env.image_size).spec
+    finally:
+        env.close()
+
+
+def _presets(words: list[str]) -> int:
+    from sensei.presets import PRESETS
+
+    if words and words[0] not in ("-h", "--help"):
+        raise UsageError(f"sensei presets takes no words, not {words[0]!r}")
+    for name, preset in PRESETS.items():
+        print(f"{name:10} {preset.about}")
+    print("gym:ID     any registered Gymnasium environment")
+    print("module:callable  your own: a callable that returns a gymnasium.Env")
+    return 0
+
+
+def _yaml(config: RunConfig) -> str:
+    import yaml
+
+    from sensei.fields import to_plain
+
+    return yaml.safe_dump(to_plain(config), sort_keys=False)
+
+
+def _unknown_command(command: str) -> UsageError:
+    import difflib
+
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "sensei --help lists them"
+    return UsageError(f"no command {command!r}: {hint}")
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: sensei COMMAND [PRESET] [--dial VALUE …]",
+            "",
+            "Semantic exploration for world models.",
+            "",
+            *lines,
+            "",
+            "The same command again continues; a finished stage is not repeated without --force.",
+            "sensei COMMAND --help lists every dial and field; sensei --version tells the version.",
+        ]
+    )

@@ -1,0 +1,171 @@
+"""What a run needs that is missing, and what it will take: steps, updates, hours, GB, queries."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from sensei.annotate.annotator import resolve
+from sensei.core.config import SIZES
+from sensei.presets import RunConfig
+from sensei.run import machine
+from sensei.run.progress import duration
+from sensei.types import EnvSpec, SenseiError
+
+UPDATES_PER_SECOND = {"xs": 1.0, "s": 0.12, "m": 0.05, "l": 0.02}
+"""Assumed updates a second with 16 × 64 batches on two CPU cores, by size of the networks."""
+
+ENV_STEPS_PER_SECOND = 1_000.0
+"""Assumed environment steps a second on two CPU cores, pictures included."""
+
+STARTUP_SECONDS = 60.0
+"""Assumed time of each learning stage for compiling and starting its environments."""
+
+LABEL_PICTURE_BYTES = 6_000
+"""Assumed size of one label frame as PNG, both resolutions together."""
+
+TOKENS_IN, TOKENS_OUT = 1_200, 12
+"""Assumed tokens of one query: two pictures at low detail with the prompt, and the answer."""
+
+EXTRAS = {"keychest": "minihack", "keyroom": "minihack"}
+_MODULES = {"minihack": ("nle", "minihack"), "vlm": ("openai",)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a run will take from its beginning, under this module's stated assumptions."""
+
+    env_steps: int
+    updates: int
+    hours: float
+    disk_gb: float
+    queries: int
+    dollars: float | None
+    """None where no price is known, which includes annotators that cost nothing."""
+
+    def __str__(self) -> str:
+        words = (
+            f"{self.env_steps:,} env steps, {self.updates:,} updates, {self.queries:,} queries, "
+            f"{self.disk_gb:.1f} GB, about {duration(3600 * self.hours)} on two CPU cores"
+        )
+        return words if self.dollars is None else f"{words}, about {self.dollars:.2f} $"
+
+
+def estimate(config: RunConfig) -> Estimate:
+    """Add up what every stage of ``config`` will take."""
+    rounds = config.generations if config.uses_reward else 1
+    batch = config.agent.batch * config.agent.length
+    steps = rounds * config.explore.env_steps + config.solve.env_steps
+    learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
+    updates = learned * config.explore.train_ratio / batch + config.solve.offline_updates
+    updates += config.solve.env_steps * config.solve.train_ratio / batch
+    queries = frames = 0
+    if config.uses_reward:
+        steps += config.collect.env_steps
+        frames = config.collect.label_frames + rounds * config.explore.label_frames
+        queries = rounds * config.annotate.pairs * config.annotator.repeats
+        queries *= 2 if config.annotator.orders == "both" else 1
+        if config.collect.policy == "p2e":
+            updates += config.collect.env_steps * config.explore.train_ratio / batch
+    seconds = steps / ENV_STEPS_PER_SECOND + updates / _updates_per_second(config)
+    return Estimate(
+        env_steps=steps,
+        updates=round(updates),
+        hours=(seconds + (2 + rounds) * STARTUP_SECONDS) / 3600,
+        disk_gb=_disk_gb(config, frames),
+        queries=queries,
+        dollars=_dollars(config, queries),
+    )
+
+
+def problems(config: RunConfig) -> list[str]:
+    """List what stands in the way of ``config``, each with the command that mends it."""
+    return [*_missing_extras(config), *_disk_problems(config), *_memory_problems(config)]
+
+
+def environment_lines(spec: EnvSpec, config: RunConfig) -> tuple[list[str], list[str]]:
+    """Say what the environment offers, and which of the run's wishes it cannot serve."""
+    inputs = [f"image {spec.obs.image}"] if spec.obs.image else []
+    inputs += [f"vector of {len(spec.obs.vector)}"] if spec.obs.vector else []
+    acts = [f"{choices} choices" for choices in spec.action.discrete]
+    acts += [f"{spec.action.continuous} numbers"] if spec.action.continuous else []
+    offered = [
+        f"sees {' and '.join(inputs) or 'nothing'}; acts by {' and '.join(acts)}",
+        f"events: {', '.join(spec.events) or 'none, so the report counts none'}",
+        f"extra rewards: {', '.join(spec.rewards) or 'none'}",
+        "label picture: "
+        + ("its own" if spec.has_label_picture else "none, annotators see the agent's image"),
+    ]
+    try:
+        annotator = resolve(config.annotator, spec.has_oracle, config.env.name)
+    except SenseiError as error:
+        return offered, [str(error)]
+    return [*offered, f"annotator: {annotator.kind}"], []
+
+
+def facts() -> list[str]:
+    """List the machine and the versions, one line each."""
+    versions = machine.versions()
+    return [
+        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        f"{machine.usable_cores()} CPU cores, {machine.memory_gb():.0f} GB memory",
+    ]
+
+
+def _updates_per_second(config: RunConfig) -> float:
+    """Scale the assumption to the batch; a size of the user's own counts as the nearest one."""
+    nearest = min(SIZES, key=lambda name: abs(SIZES[name].deter - config.agent.size.deter))
+    return UPDATES_PER_SECOND[nearest] * 16 * 64 / (config.agent.batch * config.agent.length)
+
+
+def _disk_gb(config: RunConfig, frames: int) -> float:
+    # A row is the image and a few hundred bytes of vector, action, reward and events.
+    row = 3 * config.env.image_size**2 + 400
+    collected = config.collect.env_steps if config.uses_reward else 0
+    cap = config.explore.replay_gb
+    stored = [min(cap, steps * row / 1e9) for steps in (collected, config.explore.env_steps)]
+    return sum(stored) + frames * LABEL_PICTURE_BYTES / 1e9
+
+
+def _dollars(config: RunConfig, queries: int) -> float | None:
+    prices = config.annotator.price_in, config.annotator.price_out
+    if None in prices:
+        return None
+    price_in, price_out = (price or 0.0 for price in prices)
+    return queries * (TOKENS_IN * price_in + TOKENS_OUT * price_out) / 1e6
+
+
+def _missing_extras(config: RunConfig) -> list[str]:
+    wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
+    if config.uses_reward and config.annotator.kind == "vlm":
+        wanted.append("vlm")
+    return [
+        f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
+        for extra in wanted
+        if any(importlib.util.find_spec(module) is None for module in _MODULES[extra])
+    ]
+
+
+def _disk_problems(config: RunConfig) -> list[str]:
+    folder = Path(config.dir).absolute()
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    free, needed = shutil.disk_usage(place).free / 1e9, estimate(config).disk_gb
+    found = [] if os.access(place, os.W_OK) else [f"{place} is not writable: give another --dir"]
+    if free < needed:
+        found.append(
+            f"{place} has {free:.1f} GB free and the run needs {needed:.1f}: free some, give "
+            "another --dir, or a smaller --explore.replay-gb"
+        )
+    return found
+
+
+def _memory_problems(config: RunConfig) -> list[str]:
+    # Measured: a MiniHack process takes 70 MB; the learner of size xs about 2 GB.
+    needed = 2.0 + 0.1 * config.env.processes
+    if machine.memory_gb() >= needed:
+        return []
+    return [f"{machine.memory_gb():.1f} GB memory, about {needed:.1f} needed: use a larger machine"]

@@ -1,0 +1,260 @@
+"""Runs by name: environment × budget × size × method, as plain Python values.
+
+A preset owns every hyper-parameter that depends on its environment, a budget owns how long each
+stage works. Published numbers: SENSEI (arXiv 2503.01584), its appendix on MiniHack.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Literal, cast, get_args
+
+from sensei.annotate.annotator import AnnotatorConfig
+from sensei.core.config import SIZES, AgentConfig
+from sensei.envs.config import EnvConfig
+from sensei.fields import nearest
+from sensei.stages.config import (
+    AnnotateConfig,
+    CollectConfig,
+    DistillConfig,
+    EvaluateConfig,
+    ExploreConfig,
+    Method,
+    ReportConfig,
+    SolveConfig,
+)
+from sensei.types import UsageError
+
+Budget = Literal["smoke", "quick", "day", "paper"]
+
+USES_REWARD: frozenset[str] = frozenset({"sensei", "vlm", "fixed"})
+"""Methods with a semantic channel; the others need no labels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run; saved as ``config.yaml`` and re-runnable from it."""
+
+    dir: str = "runs/keychest-quick"
+    """Folder of the run."""
+    seed: int = 0
+    """Seed of environments, replay, networks and pairs."""
+    generations: int = 1
+    """Rounds of annotate → distill → explore; the second asks about what the first found."""
+    env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
+    agent: AgentConfig = dataclasses.field(default_factory=AgentConfig)
+    collect: CollectConfig = dataclasses.field(default_factory=CollectConfig)
+    annotate: AnnotateConfig = dataclasses.field(default_factory=AnnotateConfig)
+    annotator: AnnotatorConfig = dataclasses.field(default_factory=AnnotatorConfig)
+    distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
+    explore: ExploreConfig = dataclasses.field(default_factory=ExploreConfig)
+    solve: SolveConfig = dataclasses.field(default_factory=SolveConfig)
+    evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        """Reject combinations that could only be ignored."""
+        if self.generations < 1:
+            raise UsageError(f"generations is {self.generations}: give 1 or more")
+        unit = 4 * self.agent.size.patch  # core/vision.py cuts pictures into 4×4 squares of patches
+        if self.env.image_size % unit or self.env.image_size < 1:
+            raise UsageError(
+                f"env.image_size is {self.env.image_size}: give a multiple of {unit} "
+                "(4 × agent.size.patch)"
+            )
+        if self.generations > 1 and self.explore.method not in USES_REWARD:
+            raise UsageError(
+                f"generations is {self.generations}, but method {self.explore.method!r} uses no "
+                "labels: give --generations 1, or another --method"
+            )
+
+    @property
+    def uses_reward(self) -> bool:
+        """Whether exploration needs R_ψ, and so labels."""
+        return self.explore.method in USES_REWARD
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """An environment with the hyper-parameters that belong to it."""
+
+    about: str
+    env: EnvConfig
+    agent: AgentConfig
+
+
+PRESETS: dict[str, Preset] = {
+    "keychest": Preset(
+        "MiniHack: find the key in one room, open the chest in another",
+        EnvConfig(name="keychest"),
+        # KeyChest column of the paper's hyper-parameters.
+        AgentConfig(quantile=0.90, explore=(0.25, 1.0), go=(1.0, 0.05)),
+    ),
+    "keyroom": Preset(
+        "MiniHack KeyRoom-S15: find the key, unlock the door, reach the stairs",
+        EnvConfig(name="keyroom"),
+        # KeyRoom-S15 column of the paper's hyper-parameters.
+        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+    ),
+    "tiny": Preset(
+        "a built-in grid that needs no extra and learns in minutes",
+        EnvConfig(name="tiny", image_size=16),
+        # Ours; KeyChest's weights, because the task has the same shape.
+        AgentConfig(quantile=0.90, explore=(0.25, 1.0), go=(1.0, 0.05)),
+    ),
+}
+
+# An environment that is not ours starts from KeyChest's weights, the paper's middle values.
+_OWN = PRESETS["keychest"].agent
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How long each stage works."""
+
+    size: str
+    agent: dict[str, int | float]
+    collect: CollectConfig
+    annotate: AnnotateConfig
+    distill: DistillConfig
+    explore: ExploreConfig
+    solve: SolveConfig
+    evaluate: EvaluateConfig
+
+
+_TWO_CORES: dict[str, int | float] = {
+    "length": 32,
+    "imagine_every": 4,
+    "learning_rate": 3e-4,
+    "warmup": 200,
+}
+"""On two cores a run makes thousands of updates where the paper's makes hundreds of thousands: so
+shorter sequences and imagination from every fourth state buy more of them, and the learning rate is
+higher."""
+
+_PLANS: dict[str, _Plan] = {
+    # Proves that every stage works: three minutes on two cores, nothing is learned.
+    "smoke": _Plan(
+        size="xs",
+        agent={**_TWO_CORES, "batch": 8, "horizon": 10},
+        collect=CollectConfig("random", env_steps=2_000, label_frames=300, action_repeat=4),
+        annotate=AnnotateConfig(pairs=300),
+        distill=DistillConfig(members=2, epochs=3),
+        explore=ExploreConfig(
+            env_steps=1_600,
+            train_ratio=16.0,
+            prefill=400,
+            replay_gb=0.5,
+            save_every=800,
+            label_frames=200,
+        ),
+        solve=SolveConfig(env_steps=800, train_ratio=16.0, save_every=800),
+        evaluate=EvaluateConfig(episodes=2, videos=1),
+    ),
+    # The first thing a person sees: twenty minutes on two cores. Random actions held for four
+    # steps reach far more of the map than Plan2Explore could in the same time.
+    "quick": _Plan(
+        size="xs",
+        agent=_TWO_CORES,
+        collect=CollectConfig("random", env_steps=60_000, label_frames=4_000, action_repeat=4),
+        annotate=AnnotateConfig(pairs=5_000),
+        distill=DistillConfig(epochs=15),
+        explore=ExploreConfig(
+            env_steps=20_000,
+            train_ratio=32.0,
+            prefill=2_000,
+            replay_gb=2.0,
+            save_every=2_000,
+            label_frames=2_000,
+        ),
+        solve=SolveConfig(env_steps=5_000, train_ratio=32.0, save_every=1_000),
+        evaluate=EvaluateConfig(episodes=10, videos=2),
+    ),
+    # One day on two cores.
+    "day": _Plan(
+        size="xs",
+        agent=_TWO_CORES,
+        collect=CollectConfig("random", env_steps=250_000, label_frames=20_000, action_repeat=4),
+        annotate=AnnotateConfig(pairs=30_000),
+        distill=DistillConfig(),
+        explore=ExploreConfig(env_steps=250_000, train_ratio=128.0, replay_gb=8.0),
+        solve=SolveConfig(env_steps=100_000, train_ratio=128.0),
+        evaluate=EvaluateConfig(episodes=50, videos=4),
+    ),
+    # The published numbers: D_init by Plan2Explore 500K, 100K pairs, 500K of exploration, replay
+    # of 1e6 steps (12 GB of 64×64 pictures), train ratio 512. KeyChest is solved by .45M steps.
+    "paper": _Plan(
+        size="s",
+        agent={},
+        collect=CollectConfig("p2e", env_steps=500_000, label_frames=50_000),
+        annotate=AnnotateConfig(pairs=100_000),
+        distill=DistillConfig(),
+        explore=ExploreConfig(env_steps=500_000, train_ratio=512.0, prefill=2_000, replay_gb=12.0),
+        solve=SolveConfig(env_steps=500_000, train_ratio=512.0),
+        evaluate=EvaluateConfig(episodes=100, videos=4),
+    ),
+}
+
+
+def preset(
+    name: str = "keychest",
+    budget: str = "quick",
+    size: str | None = None,
+    method: str = "sensei",
+) -> RunConfig:
+    """Return the configuration of a named run.
+
+    Args:
+        name: a preset, or an environment of the user's own: ``gym:ID`` or ``module:callable``.
+        budget: how long it may take: smoke, quick, day or paper.
+        size: of the networks: xs, s, m or l; the budget's own when None.
+        method: of exploration.
+
+    Raises:
+        UsageError: one of the names is not known; the nearest one is given.
+    """
+    plan = _PLANS[_known("--budget", budget, _PLANS)]
+    size = _known("--size", size or plan.size, SIZES)
+    method = _known("--method", method, get_args(Method))
+    env, agent = _environment(name)
+    return RunConfig(
+        dir=run_dir(name, budget, size if size != plan.size else "", method),
+        env=env,
+        agent=dataclasses.replace(agent, size=SIZES[size], **plan.agent),
+        collect=plan.collect,
+        annotate=plan.annotate,
+        distill=plan.distill,
+        explore=dataclasses.replace(plan.explore, method=cast(Method, method)),
+        solve=plan.solve,
+        evaluate=plan.evaluate,
+    )
+
+
+def run_dir(name: str, budget: str, size: str = "", method: str = "sensei", seed: int = 0) -> str:
+    """Return the folder a run gets without ``--dir``: its name, and what is not the default."""
+    parts = [re.sub(r"[^\w.]+", "-", name).strip("-"), budget, size]
+    parts += ["" if method == "sensei" else method, f"seed{seed}" if seed else ""]
+    return "runs/" + "-".join(part for part in parts if part)
+
+
+def _environment(name: str) -> tuple[EnvConfig, AgentConfig]:
+    if name in PRESETS:
+        return PRESETS[name].env, PRESETS[name].agent
+    if ":" in name:
+        return EnvConfig(name=name), _OWN
+    near = nearest(name, PRESETS)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(PRESETS)};"
+    raise UsageError(
+        f"no preset {name!r}: {hint} your own environment is gym:ID or module:callable"
+    )
+
+
+def _known(flag: str, value: str, known: Iterable[str]) -> str:
+    names = list(known)
+    if value in names:
+        return value
+    near = nearest(value, names)
+    hint = f"did you mean {near!r}?" if near else f"give one of {', '.join(names)}"
+    raise UsageError(f"{flag} is {value!r}: {hint}")

@@ -1,0 +1,100 @@
+"""Estimates follow from the configuration, and problems name the command that mends them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from sensei import doctor
+from sensei.fields import with_dotted
+from sensei.presets import preset
+from sensei.types import ActionSpec, EnvSpec, ObsSpec
+
+
+def test_estimate_counts_every_stage() -> None:
+    config = with_dotted(
+        preset("keychest", "quick"),
+        {
+            "agent.length": 64,
+            "collect.env_steps": 1000,
+            "explore.env_steps": 3048,
+            "explore.prefill": 1000,
+            "explore.train_ratio": 64.0,
+            "solve.env_steps": 2048,
+            "solve.train_ratio": 32.0,
+            "solve.offline_updates": 5,
+            "annotate.pairs": 100,
+            "annotator.orders": "both",
+        },
+    )
+    found = doctor.estimate(config)
+    assert found.env_steps == 1000 + 3048 + 2048
+    # 2,048 learned steps × 64 ÷ 1,024, then 2,048 × 32 ÷ 1,024, then 5 offline.
+    assert found.updates == 128 + 64 + 5
+    assert found.queries == 200
+    assert found.dollars is None
+
+    twice = doctor.estimate(with_dotted(config, {"generations": 2}))
+    assert (twice.updates, twice.queries) == (128 + 197, 400)
+    assert twice.env_steps == found.env_steps + 3048
+
+
+def test_methods_without_labels_ask_nothing() -> None:
+    found = doctor.estimate(preset(method="p2e"))
+    assert found.queries == 0
+    assert found.env_steps == preset().explore.env_steps + preset().solve.env_steps
+
+
+def test_plan2explore_collection_costs_updates() -> None:
+    config = preset("keychest", "paper")
+    random = with_dotted(config, {"collect.policy": "random"})
+    assert doctor.estimate(config).updates > 1.4 * doctor.estimate(random).updates
+
+
+def test_dollars_need_prices() -> None:
+    config = with_dotted(
+        preset(),
+        {"annotate.pairs": 1000, "annotator.price_in": 1.0, "annotator.price_out": 10.0},
+    )
+    found = doctor.estimate(config)
+    assert found.dollars == pytest.approx(1000 * (1200 * 1.0 + 12 * 10.0) / 1e6)
+    assert "1.32 $" in str(found)
+
+
+def test_larger_networks_take_longer() -> None:
+    hours = [doctor.estimate(preset(size=size)).hours for size in ("xs", "s", "m", "l")]
+    assert hours == sorted(hours) and hours[0] < hours[-1]
+
+
+def test_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+
+    def without(name: str) -> object:
+        return None if name in ("nle", "openai") else real(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    config = with_dotted(preset("keychest"), {"annotator.kind": "vlm"})
+    first, second = doctor.problems(config)
+    assert "sensei-rl[minihack]" in first and "sensei-rl[vlm]" in second
+    assert doctor.problems(preset("tiny")) == []
+
+
+def test_full_disk_and_small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Usage:
+        free = 0.0
+
+    config = with_dotted(preset("tiny"), {"dir": str(tmp_path / "x")})
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor.shutil, "disk_usage", lambda _: Usage)
+        patch.setattr(doctor.machine, "memory_gb", lambda: 0.5)
+        disk, memory = doctor.problems(config)
+    assert "--explore.replay-gb" in disk and "larger machine" in memory
+
+
+def test_environment_without_extras_is_described() -> None:
+    spec = EnvSpec(ObsSpec(None, ("x", "y")), ActionSpec((3,), 2))
+    offered, missing = doctor.environment_lines(spec, preset("gym:CartPole-v1"))
+    assert offered[0] == "sees vector of 2; acts by 3 choices and 2 numbers"
+    assert len(missing) == 1 and "--annotator" in missing[0]
