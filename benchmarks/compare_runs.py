@@ -1,0 +1,96 @@
+"""Compare runs of several methods: event counts over environment steps, as JSON and a figure.
+
+    python benchmarks/compare_runs.py runs/sensei runs/p2e --out results/keychest/first.json \
+        --figure docs/keychest.png
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import tyro
+
+from sensei.run.metrics import read_metrics, series
+from sensei.run.workspace import Workspace
+
+STAGE = "explore"
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """Which runs, and where the comparison goes."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    out: Path
+    figure: Path | None = None
+
+
+def main(args: Args) -> None:
+    """Compare at the largest number of steps that every run reached."""
+    runs = [read(path) for path in args.runs]
+    common = min(run["steps"][-1] for run in runs)
+    result = {"stage": STAGE, "compared_at_env_steps": common, "runs": []}
+    for run in runs:
+        at = {name: at_step(run, name, common) for name in run["events"]}
+        end = {name: run["values"][name][-1] for name in run["events"]}
+        kept = {k: run[k] for k in ("method", "seed", "command", "commit", "seconds")}
+        result["runs"].append(kept | {"events": at, "env_steps": run["steps"][-1], "at_end": end})
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    if args.figure:
+        draw(runs, args.figure)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Everything about one run's exploration."""
+    workspace = Workspace(path)
+    config, manifest = workspace.config(), workspace.manifest()
+    records = read_metrics(path / "metrics.jsonl", STAGE)
+    names = sorted({k.removeprefix("event/") for r in records for k in r if k[:6] == "event/"})
+    values = {name: series(records, f"event/{name}")[1] for name in names}
+    return {
+        "method": config["explore"]["method"],
+        "seed": config["seed"],
+        "command": [" ".join(c["command"]) for c in manifest["commands"]],
+        "commit": manifest.get("commit"),
+        "seconds": {key: stage["seconds"] for key, stage in manifest["stages"].items()},
+        "events": names,
+        "steps": series(records, f"event/{names[0]}")[0],
+        "values": values,
+    }
+
+
+def at_step(run: dict[str, Any], name: str, step: int) -> float:
+    """The count of an event when ``step`` environment steps were done."""
+    return float(np.interp(step, run["steps"], run["values"][name]))
+
+
+def draw(runs: list[dict[str, Any]], path: Path) -> None:
+    """One panel an event, one line a run."""
+    shown = [n for n in runs[0]["events"] if n not in ("reward", "at_locked_door", "door_opened")]
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.2 * len(shown), 2.8), squeeze=False)
+    for axis, name in zip(axes[0], shown, strict=True):
+        for run in runs:
+            axis.plot(run["steps"], run["values"][name], label=run["method"])
+        axis.set_title(name.replace("_", " "), fontsize=10)
+        axis.set_xlabel("environment steps", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("total count", fontsize=8)
+    axes[0][-1].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

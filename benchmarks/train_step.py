@@ -1,0 +1,143 @@
+"""Time the real training step: python benchmarks/train_step.py --size xs --json out.json
+
+The full SENSEI step on random data: world model, 8-member ensemble, semantic and disagreement
+critics, actor, imagination from all B·T states. ``--method dreamer`` is plain DreamerV3, for
+comparison with programs that have no ensemble; ``--imagine-every`` and ``--length`` are those of a
+preset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from flops import count_flops
+from sensei.core.agent import Setup, TrainState
+from sensei.core.config import SIZES, AgentConfig
+from sensei.core.methods import method_channels, method_gate
+from sensei.core.reward_model import RewardModel
+from sensei.core.training import train_step
+from sensei.stages.setups import fresh_state
+from sensei.types import ActionSpec, EnvSpec, ObsSpec
+
+SPEC = EnvSpec(ObsSpec((64, 64, 3)), ActionSpec((6,)))
+"""64×64×3 pixels and six discrete actions, as in the published comparison of peers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """What is timed."""
+
+    size: Literal["xs", "s", "m", "l"] = "xs"
+    method: Literal["sensei", "p2e", "dreamer"] = "sensei"
+    batch: int = 16
+    length: int = 64
+    imagine_every: int = 1
+    steps: int = 5
+    """Timed steps after two of warm-up."""
+    json: Path | None = None
+    """Write the figures here too."""
+
+
+def main(args: Args) -> None:
+    """Print and save one measurement."""
+    config = AgentConfig(
+        size=SIZES[args.size],
+        batch=args.batch,
+        length=args.length,
+        imagine_every=args.imagine_every,
+    )
+    semantic = ("semantic",) if args.method == "sensei" else ()
+    setup = Setup(
+        SPEC, config, method_channels(args.method, config), method_gate(args.method, config),
+        heads=("task", *semantic), shaping=("task",) if args.method == "dreamer" else (),
+    )  # fmt: skip
+    key = jax.random.key(0, impl="rbg")
+    reward_model = RewardModel(SPEC.obs, members=5, key=key) if semantic else None
+    state = fresh_state(setup, 0)
+    parameters = {name: size_of(part) for name, part in vars(state.agent).items()}
+    batch = random_batch(args.batch, args.length)
+    seconds, compile_seconds, flops = measure((setup, reward_model, batch), state, args.steps)
+    peak = matmul_peak()
+    result = {
+        "what": f"{args.method} {args.size}, batch {args.batch} x {args.length}, "
+        f"imagination from every {args.imagine_every}. state",
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "compile_seconds": compile_seconds,
+        "seconds_median": statistics.median(seconds),
+        "seconds_min": min(seconds),
+        "replayed_steps_per_second": args.batch * args.length / statistics.median(seconds),
+        "parameters": parameters,
+        "gflop": flops / 1e9,
+        "matmul_peak_gflops": peak / 1e9,
+        "utilisation": flops / min(seconds) / peak,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+    print(json.dumps(result, indent=2))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(fixed: tuple, state: TrainState, steps: int) -> tuple[list[float], float, float]:
+    """Seconds of each step, seconds of compilation, and operations a step."""
+    began = time.perf_counter()
+    jaxpr = eqx.filter_make_jaxpr(train_step.__wrapped__)(fixed, state)[0]
+    flops = count_flops(jaxpr)
+    began = time.perf_counter()
+    compiled = train_step.lower(fixed, state).compile()
+    compile_seconds = time.perf_counter() - began
+    seconds = []
+    for _ in range(steps + 2):
+        began = time.perf_counter()
+        state, metrics = compiled(fixed, state)
+        jax.block_until_ready(metrics)
+        seconds.append(time.perf_counter() - began)
+    return seconds[2:], compile_seconds, flops
+
+
+def matmul_peak(size: int = 2048) -> float:
+    """The best float32 product rate of this process, in operations a second."""
+    x = jnp.ones((size, size))
+    product = jax.jit(lambda a: a @ a)
+    best = float("inf")
+    for _ in range(6):
+        began = time.perf_counter()
+        product(x).block_until_ready()
+        best = min(best, time.perf_counter() - began)
+    return 2.0 * size**3 / best
+
+
+def size_of(part: eqx.Module | None) -> int:
+    """Count the parameters of a part."""
+    return sum(x.size for x in jax.tree.leaves(eqx.filter(part, eqx.is_inexact_array)))
+
+
+def random_batch(batch: int, length: int) -> dict[str, np.ndarray]:
+    """Rows of random data, (B, T, ...)."""
+    rng = np.random.default_rng(0)
+    shape, actions = (batch, length), SPEC.action.size
+    flags = {name: np.zeros(shape, bool) for name in ("is_first", "is_last", "is_terminal")}
+    return flags | {
+        "image": rng.integers(0, 256, (*shape, 64, 64, 3), dtype=np.uint8),
+        "prev_action": np.eye(actions, dtype=np.float32)[rng.integers(0, actions, shape)],
+        "reward": rng.normal(size=shape).astype(np.float32),
+        "rewards": np.zeros((*shape, 0), np.float32),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
