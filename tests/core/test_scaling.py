@@ -40,3 +40,11 @@ def test_quantiles_are_numpys_over_everything() -> None:
 def test_return_range_is_never_below_one() -> None:
     low_high = jnp.array([[0.0, 0.5], [-3.0, 4.0], [2.0, 2.0]])
     np.testing.assert_array_equal(return_range(low_high), [1.0, 7.0, 1.0])
+
+
+def test_a_smaller_decay_follows_a_drift_more_closely() -> None:
+    """A line of slope 1 is followed at a distance of decay / (1 − decay) once settled."""
+    mean = RunningMean()
+    for step in range(200):
+        mean = mean.update(jnp.float32(step), 0.9)
+    assert 199.0 - float(mean.value) == pytest.approx(0.9 / 0.1, rel=1e-3)

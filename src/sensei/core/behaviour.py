@@ -107,7 +107,8 @@ def apply_gate(
         return jnp.ones(shape, bool), threshold
     index = [c.name for c in setup.channels].index("semantic")
     here = imagined.predicted["semantic"][:-1]
-    new = threshold.update(gate_statistic(setup.gate, here, returns[index], setup.config.quantile))
+    statistic = gate_statistic(setup.gate, here, returns[index], setup.config.quantile)
+    new = threshold.update(statistic, setup.config.gate_decay)
     limit = jnp.maximum(1.0, new.biased) if setup.gate == "range" else new.value
     return gate(setup.gate, here, returns[index], limit), new
 

@@ -78,6 +78,9 @@ class AgentConfig:
     """What switches from go to explore: Eq. 7 (reward), or one of its rivals."""
     quantile: float = 0.9
     """k of the gate."""
+    gate_decay: float = 0.99
+    """Of the gate's running threshold Q_k, an update. Nearer to 0 it follows a prediction that
+    still drifts; nearer to 1 it is smoother."""
     go: tuple[float, float] = (1.0, 0.05)
     """(α_g, β_g): weights of semantic reward and disagreement while going."""
     explore: tuple[float, float] = (0.25, 1.0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 DECAY = 0.99
-"""Of every running statistic (DreamerV3; SENSEI uses the same for Q_k)."""
+"""Of a running statistic, unless told otherwise (DreamerV3; SENSEI uses the same for Q_k)."""
 
 
 class RunningMean(eqx.Module):
@@ -20,9 +20,9 @@ class RunningMean(eqx.Module):
         self.total = jnp.zeros(shape)
         self.weight = jnp.zeros(())
 
-    def update(self, value: Float[Array, "*s"]) -> RunningMean:
-        total = DECAY * self.total + (1 - DECAY) * value
-        weight = DECAY * self.weight + (1 - DECAY)
+    def update(self, value: Float[Array, "*s"], decay: float = DECAY) -> RunningMean:
+        total = decay * self.total + (1 - decay) * value
+        weight = decay * self.weight + (1 - decay)
         return eqx.tree_at(lambda s: (s.total, s.weight), self, (total, weight))
 
     @property
