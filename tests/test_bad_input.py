@@ -91,18 +91,24 @@ def test_wrong_words(
 
 
 @pytest.mark.parametrize(
-    ("env", "code", "message"),
+    ("env", "annotator", "code", "message"),
     [
-        ("gym:CartPole-v1", 1, "has no picture for an annotator; give it render_label()"),
-        ("sensei.testing.envs:PointMass", 2, "has no oracle_score(): choose --annotator vlm"),
+        ("gym:CartPole-v1", "human", 1, "has no picture for an annotator; give it render_label()"),
+        ("sensei.testing.envs:PointMass", "auto", 2, "has no oracle_score(): choose --annotator"),
     ],
 )
 def test_environment_without_what_labels_need(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], env: str, code: int, message: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    env: str,
+    annotator: str,
+    code: int,
+    message: str,
 ) -> None:
-    words = ["--collect.env-steps", "900", "--collect.label-frames", "300", "--env.processes", "0"]
-    words += ["--budget", "smoke", "--dir", str(tmp_path / "x")]
-    assert message in told_by(capsys, "run", env, *words, code=code)
+    words = ["--annotator", annotator, "--env.processes", "0", "--budget", "smoke"]
+    assert message in told_by(capsys, "run", env, *words, "--dir", tmp_path / "x", code=code)
+    # Found out at once, not after an hour of collecting.
+    assert not Workspace(tmp_path / "x").finished("collect")
 
 
 def overwrite(name: str) -> Callable[[Path], None]:

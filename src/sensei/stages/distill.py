@@ -29,6 +29,9 @@ from sensei.types import SenseiError
 CHUNK = 512
 """Frames or pairs evaluated at once outside training."""
 
+EPOCH_BATCHES = 50
+"""Fewest updates of an epoch: few pairs are repeated, so that few labels are not trained less."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFrames:
@@ -91,13 +94,15 @@ def fit(
     if not len(train.y):
         raise SenseiError("no labelled pair is on the training side: collect more episodes")
     obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
+    batch = min(distill.batch, len(train.y))
+    copies = max(1, -(-EPOCH_BATCHES * batch // len(train.y)))
+    repeated = Preferences(*(jnp.tile(x, copies) for x in train))
     rates = (distill.learning_rate, distill.weight_decay)
     state = core.optimiser(*rates).init(_parameters(model))
     best, best_loss, curve = model, np.inf, []
     for epoch in range(distill.epochs):
         key = jax.random.fold_in(jax.random.key(config.seed, impl="rbg"), epoch)
-        batch = min(distill.batch, len(train.y))
-        model, state, loss = core.train_epoch(model, state, obs, train, batch, rates, key=key)
+        model, state, loss = core.train_epoch(model, state, obs, repeated, batch, rates, key=key)
         val_loss, accuracy = _validate(model, obs, val)
         curve.append({"train_loss": float(loss), "loss": val_loss, "accuracy": accuracy})
         progress.update(epoch + 1, validation_loss=val_loss, accuracy=accuracy)
@@ -124,13 +129,11 @@ def _stale(curve: list[dict[str, float]], distill: DistillConfig) -> bool:
 
 
 def _validate(model: RewardModel, obs: dict, pairs: Preferences) -> tuple[float, float]:
-    loss, difference = _differences(model, obs, pairs)
+    loss, difference = differences(model, obs, pairs)
     return float(loss.mean()), accuracy_of(difference, np.asarray(pairs.y))
 
 
-def _differences(
-    model: RewardModel, obs: dict, pairs: Preferences
-) -> tuple[np.ndarray, np.ndarray]:
+def differences(model: RewardModel, obs: dict, pairs: Preferences) -> tuple[np.ndarray, np.ndarray]:
     parts = []
     for at in range(0, len(pairs.y), CHUNK):
         chunk = Preferences(*(x[at : at + CHUNK] for x in pairs))
