@@ -41,7 +41,7 @@ class Dials:
     """Size of the networks; the budget's own when not given."""
     method: Annotated[str | None, tyro.conf.arg(metavar=_METHODS)] = None
     """How the agent explores (explore.method)."""
-    annotator: Annotated[str | None, tyro.conf.arg(metavar="auto|oracle|noisy|vlm")] = None
+    annotator: Annotated[str | None, tyro.conf.arg(metavar="auto|oracle|noisy|vlm|human")] = None
     """Who compares pictures (annotator.kind)."""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Task to solve: task, or one of the environment's extra rewards (solve.task)."""

@@ -34,6 +34,7 @@ STAGES = {
 LOOKS = {
     "presets": "list the presets",
     "doctor": "what is missing, and what a run will take",
+    "export": "a run's labels as JSON lines, Parquet or a Hugging Face dataset",
 }
 COMMANDS = STAGES | LOOKS
 
@@ -78,6 +79,8 @@ def _dispatch(words: list[str]) -> int:
         raise _unknown_command(command)
     if command == "presets":
         return _presets(rest)
+    if command == "export":
+        return _export(rest)
     return _with_config(command, rest, _doctor if command == "doctor" else None)
 
 
@@ -168,6 +171,22 @@ def _presets(words: list[str]) -> int:
         print(f"{name:10} {preset.about}")
     print("gym:ID     any registered Gymnasium environment")
     print("module:callable  your own: a callable that returns a gymnasium.Env")
+    return 0
+
+
+EXPORT_USAGE = "sensei export labels --dir RUN --to FILE.jsonl|FILE.parquet|FOLDER"
+
+
+def _export(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: {EXPORT_USAGE}")
+        return 0
+    given = dict(zip(words[1::2], words[2::2], strict=False))
+    if words[0] != "labels" or len(words) != 5 or given.keys() != {"--dir", "--to"}:
+        raise UsageError(f"export {' '.join(words)}: write {EXPORT_USAGE}")
+    from sensei.export import export_labels
+
+    print(export_labels(given["--dir"], given["--to"]))
     return 0
 
 

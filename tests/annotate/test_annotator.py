@@ -79,7 +79,7 @@ def test_impossible_values_are_refused_without_repeating_secrets(wrong):
 def test_build():
     assert isinstance(build_annotator(AnnotatorConfig(kind="oracle")), Oracle)
     assert isinstance(build_annotator(AnnotatorConfig(kind="noisy")), Annotator)
-    for kind, words in (("human", "sensei label"), ("auto", "resolve")):
+    for kind, words in (("human", "terminal"), ("auto", "resolve")):
         with pytest.raises(UsageError, match=words):
             build_annotator(AnnotatorConfig(kind=kind))
 

@@ -34,6 +34,7 @@ def test_the_oracle_is_perfect(make_store):
     assert found.shares["first"] + found.shares["second"] == pytest.approx(1.0)
     assert (found.tokens, found.money) == (0, 0.0)
     assert found.verdict == "Accurate: 100% of 400 labels agree with the oracle."
+    assert found.informative
     assert json.loads(json.dumps(dataclasses.asdict(found)))["pairs"] == 400
 
 
@@ -42,8 +43,9 @@ def test_always_first_is_called_useless(make_store):
     annotate(store, NoisyOracle(position_bias=1.0), AnnotatorConfig())
     found = quality(store)
     assert found.position_bias.value == 1.0
-    assert "Useless: 100% of the decided answers are the first image" in found.verdict
+    assert "no information: the first image is chosen in 100%" in found.verdict
     assert "No better than chance" in found.verdict
+    assert not found.informative
 
 
 def test_an_always_second_server_in_both_orders(make_store):
@@ -58,8 +60,9 @@ def test_an_always_second_server_in_both_orders(make_store):
     assert found.label_accuracy is None  # every label is ½
     assert found.money is None and found.tokens == 80 * 505
     assert found.latency_s > 0
-    assert "second image, whatever is shown" in found.verdict
+    assert "the second image is chosen in" in found.verdict
     assert "Inconsistent: 100%" in found.verdict
+    assert not found.informative and set(store.labels().y) == {0.5}
 
 
 def test_a_biased_annotator_is_told_to_ask_both_orders(make_store):
@@ -68,7 +71,7 @@ def test_a_biased_annotator_is_told_to_ask_both_orders(make_store):
     found = quality(store)
     assert 0.68 < found.position_bias.value < 0.82  # half always first, half right
     assert "Ask both orders" in found.verdict
-    assert "Useless" not in found.verdict
+    assert "no information" not in found.verdict
 
 
 def test_flips_are_measured(make_store):

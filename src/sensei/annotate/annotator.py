@@ -39,7 +39,8 @@ class AnnotatorConfig:
     """Who labels the pairs, and how."""
 
     kind: Literal["auto", "oracle", "noisy", "vlm", "human"] = "auto"
-    """auto = vlm when a server or a key is configured, else the environment's oracle."""
+    """auto = vlm when a server or a key is configured, else the environment's oracle.
+    human = a person at the terminal."""
     orders: Literal["random", "first", "both"] = "random"
     """random: each pair once, order by hash · first: once, as drawn · both: twice, averaged."""
     repeats: int = 1
@@ -147,4 +148,6 @@ def resolve(
             f"annotator.budget is {config.budget} but the prices are unknown: "
             "give annotator.price_in and annotator.price_out in dollars per million tokens"
         )
-    return dataclasses.replace(config, kind=kind, prompt=prompt)
+    # A person looks at one pair at a time.
+    concurrency = 1 if kind == "human" else config.concurrency
+    return dataclasses.replace(config, kind=kind, prompt=prompt, concurrency=concurrency)

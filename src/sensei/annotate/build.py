@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sensei.annotate.annotator import Annotator, AnnotatorConfig
+from sensei.annotate.human import Human
 from sensei.annotate.oracle import NoisyOracle, Oracle
 from sensei.types import UsageError
 
@@ -11,8 +12,8 @@ def build_annotator(config: AnnotatorConfig) -> Annotator:
     """Make the annotator of a resolved configuration.
 
     Raises:
-        UsageError: the configuration is not resolved, asks for a person, or the vlm extra is
-            missing.
+        UsageError: the configuration is not resolved, a person is wanted where no terminal is,
+            or the vlm extra is missing.
     """
     if config.kind == "oracle":
         return Oracle(config.tie_margin)
@@ -23,5 +24,5 @@ def build_annotator(config: AnnotatorConfig) -> Annotator:
 
         return VisionModel(config)
     if config.kind == "human":
-        raise UsageError("annotator human answers in a web page: run `sensei label RUN`")
+        return Human()
     raise UsageError("annotator.kind is auto: resolve it first (sensei.annotate.annotator.resolve)")

@@ -13,6 +13,12 @@ from sensei.data.label_tables import AnswerTable, LabelSet
 
 CHOICES = ("first", "second", "tie", "unknown")
 
+ONE_SIDED = 0.95
+"""Share of one position among the decided answers beyond which they say nothing of the pictures."""
+
+EVEN = (0.45, 0.55)
+"""Where the interval of an unbiased annotator's share of "first" should reach into."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -71,10 +77,16 @@ class Quality:
     verdict: str
     """Plain words."""
 
+    @property
+    def informative(self) -> bool:
+        """Whether anything can be learned from the labels, as far as the numbers can tell."""
+        truth = self.label_accuracy
+        return not (_one_sided(self.position_bias) or (truth is not None and truth.low <= 0.5))
+
 
 def quality(store: LabelStore, annotator: str | None = None) -> Quality:
     """Measure the answers of one annotator, or of all together."""
-    answers, labels = store.answers(annotator), store.labels(annotator)
+    answers, labels = store.answers(annotator), store.labels(*([annotator] if annotator else []))
     counts = {name: int(np.sum(answers.choice == name)) for name in CHOICES}
     counts["failed"] = int(np.sum(answers.status == "failed"))
     decisive = np.isin(answers.choice, ("first", "second")) & (answers.status == "labelled")
@@ -111,12 +123,12 @@ def verdict(q: Quality) -> str:
 
 def _position_findings(q: Quality) -> list[str]:
     bias, inconsistency, found = q.position_bias, q.order_inconsistency, []
-    if bias is not None and max(bias.low, 1 - bias.high) > 0.55:
+    if bias is not None and (bias.low > EVEN[1] or bias.high < EVEN[0]):
         side, share = ("first", bias.value) if bias.value > 0.5 else ("second", 1 - bias.value)
-        if share > 0.95:
+        if _one_sided(bias):
             found.append(
-                f"Useless: {share:.0%} of the decided answers are the {side} image, whatever is "
-                "shown. Choose another model or prompt."
+                f"These labels carry no information: the {side} image is chosen in {share:.0%} of "
+                "the decided answers, whatever it shows. Choose another model or prompt."
             )
         else:
             found.append(
@@ -129,6 +141,10 @@ def _position_findings(q: Quality) -> list[str]:
             "their answer with the order."
         )
     return found
+
+
+def _one_sided(bias: Share | None) -> bool:
+    return bias is not None and max(bias.value, 1 - bias.value) > ONE_SIDED
 
 
 def _truth_findings(q: Quality) -> list[str]:

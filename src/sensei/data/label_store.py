@@ -234,14 +234,14 @@ class LabelStore:
         sql = "SELECT total(money) FROM queries WHERE ?1 IS NULL OR annotator = ?1"
         return self._rows(sql, (annotator,))[0][0]
 
-    def labels(self, annotator: str | None = None) -> LabelSet:
+    def labels(self, *annotators: str) -> LabelSet:
         """Return one label per answered pair.
 
         Answers are mirrored into the pair's own order and averaged with equal weights. A pair is
         unknown only without any labelled answer, and failed only if nothing else is there.
 
         Args:
-            annotator: whose answers; None = everyone's.
+            annotators: whose answers; everyone's when none is named.
         """
         return LabelSet.of(
             self._rows(
@@ -252,8 +252,9 @@ class LabelStore:
                 " a.split, a.score, b.score "
                 "FROM queries q JOIN pairs p ON p.id = q.pair "
                 "JOIN frames a ON a.id = p.first JOIN frames b ON b.id = p.second "
-                "WHERE ?1 IS NULL OR q.annotator = ?1 GROUP BY p.id ORDER BY p.id",
-                (annotator,),
+                "WHERE ?1 = '[]' OR q.annotator IN (SELECT value FROM json_each(?1)) "
+                "GROUP BY p.id ORDER BY p.id",
+                (json.dumps(annotators),),
             )
         )
 

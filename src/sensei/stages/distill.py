@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from sensei.annotate.quality import quality
 from sensei.core import distillation as core
 from sensei.core.distillation import Preferences
 from sensei.core.reward_model import RewardModel
@@ -21,6 +23,7 @@ from sensei.envs import make_adapter
 from sensei.presets import RunConfig
 from sensei.run import checkpoint
 from sensei.run.progress import Progress
+from sensei.run.stage_record import stage_key
 from sensei.run.workspace import Workspace, write_json
 from sensei.stages.config import DistillConfig
 from sensei.stages.setups import blank_reward_model
@@ -53,7 +56,8 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     spec = adapter.spec
     adapter.close()
     with LabelStore(workspace.labels) as store:
-        data = load_frames(store)
+        data = load_frames(store, annotators(workspace))
+        _warn(store, workspace)
     with Progress("distill", config.distill.epochs, "epochs") as progress:
         model, curve = fit(blank_reward_model(config, spec), data, config, progress)
     model, measures = finish(model, data)
@@ -67,8 +71,24 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     return summary
 
 
-def load_frames(store: LabelStore) -> LabelledFrames:
-    """Read every frame and every labelled pair."""
+def annotators(workspace: Workspace) -> list[str]:
+    """Who labelled, by the annotate stages of this and every earlier generation.
+
+    Answers that another annotator gave before a stage was redone stay in the store, unused.
+    """
+    keys = [stage_key("annotate", n) for n in range(1, workspace.generation + 1)]
+    return sorted({workspace.summary(key)["annotator"] for key in keys})
+
+
+def _warn(store: LabelStore, workspace: Workspace) -> None:
+    for name in annotators(workspace):
+        measured = quality(store, name)
+        if not measured.informative:
+            workspace.say(f"distill: warning, about the labels of {name}: {measured.verdict}")
+
+
+def load_frames(store: LabelStore, annotators: Sequence[str] = ()) -> LabelledFrames:
+    """Read every frame and the labelled pairs of these annotators, or of everyone."""
     table = store.frame_table()
     frames = store.frames(table.id, pictures=False)
     obs: dict[str, np.ndarray] = {}
@@ -76,7 +96,7 @@ def load_frames(store: LabelStore) -> LabelledFrames:
         obs["image"] = np.stack([decode_png(f.obs) for f in frames if f.obs is not None])
     if frames and frames[0].vector:
         obs["vector"] = np.array([f.vector for f in frames], np.float32)
-    labels = store.labels()
+    labels = store.labels(*annotators)
     labels = labels.select(labels.status == "labelled")
     if not len(labels):
         raise SenseiError("there are no labels to distill: run sensei annotate first")
