@@ -13,7 +13,7 @@ from sensei.presets import PRESETS, RunConfig, preset, run_dir
 from sensei.types import UsageError
 
 BUDGETS = ("smoke", "quick", "day", "paper")
-METHODS = ("sensei", "p2e", "vlm", "fixed", "dreamer", "random")
+METHODS = ("sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random")
 
 
 @pytest.mark.parametrize(("name", "budget"), [*itertools.product(PRESETS, BUDGETS)])

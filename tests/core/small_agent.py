@@ -32,7 +32,7 @@ def setup_of(method: str, *, shaping: tuple[str, ...] = (), config: AgentConfig 
         config=config,
         channels=method_channels(method, config),
         gate=method_gate(method, config),
-        heads=HEADS,
+        heads=(*HEADS, "rnd") if method == "rnd" else HEADS,
         shaping=shaping,
     )
 

@@ -30,6 +30,7 @@ LOSSES = {
     "p2e": {"ensemble", "critic_disagreement", *TASK},
     "vlm": {"critic_semantic", *TASK},
     "dreamer": TASK,
+    "rnd": {"novelty", "reward_rnd", "critic_rnd", *TASK},
 }
 
 

@@ -185,16 +185,17 @@ METHOD_CHANNELS = {
     "p2e": [("disagreement", 1.0, 1.0)],
     "vlm": [("semantic", 1.0, 1.0)],
     "dreamer": [("task", 1.0, 1.0)],
+    "rnd": [("rnd", 1.0, 1.0)],
     "random": [],
 }
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_channels_of_each_method(method: str) -> None:
-    """Name, explore weight, go weight; only disagreement, whose scale shrinks, is normalised."""
+    """Name, explore weight, go weight; only what shrinks as it is learned is normalised."""
     channels = method_channels(method, PLAIN)
     assert [(c.name, c.explore, c.go) for c in channels] == METHOD_CHANNELS[method]
-    assert all(c.normalise == (c.name == "disagreement") for c in channels)
+    assert all(c.normalise == (c.name in ("disagreement", "rnd")) for c in channels)
     assert method_gate(method, PLAIN) == ("reward" if method == "sensei" else "fixed")
 
 

@@ -14,6 +14,7 @@ from sensei.core.actor_critic import Actor, make_critic
 from sensei.core.config import AgentConfig, Gate
 from sensei.core.ensemble import Ensemble
 from sensei.core.nets import MLP, stack_modules
+from sensei.core.novelty import Novelty
 from sensei.core.optim import LaProp, LaPropState
 from sensei.core.rssm import Latent
 from sensei.core.scaling import RunningMean
@@ -24,7 +25,7 @@ from sensei.types import EnvSpec, UsageError
 sg = jax.lax.stop_gradient
 Metrics = dict[str, Float[Array, ""]]
 
-INTRINSIC = ("semantic", "disagreement")
+INTRINSIC = ("semantic", "disagreement", "rnd")
 """Channels whose reward is the agent's own."""
 
 
@@ -62,6 +63,11 @@ class Setup:
         return tuple(h for h in self.heads if h in names)
 
     @property
+    def distills(self) -> bool:
+        """Whether some channel needs random network distillation."""
+        return any(c.name == "rnd" for c in self.channels)
+
+    @property
     def explores(self) -> bool:
         """Whether some channel needs the disagreement ensemble."""
         return any(c.name == "disagreement" for c in self.channels)
@@ -72,6 +78,7 @@ class Agent(eqx.Module):
 
     world_model: WorldModel
     ensemble: Ensemble | None
+    novelty: Novelty | None
     actor: Actor
     critics: MLP
     """One value head a channel, stacked in the order of ``Setup.channels``."""
@@ -99,12 +106,14 @@ class TrainState(eqx.Module):
 def make_agent(setup: Setup, *, key: PRNGKeyArray) -> Agent:
     """Draw a fresh agent."""
     kw, ke, ka, kc = jax.random.split(key, 4)
+    kn = jax.random.fold_in(ke, 1)
     env, config, size = setup.env, setup.config, setup.config.size
     model = WorldModel(env.obs, env.action, setup.heads, config, key=kw)
     feature = size.deter + size.stoch * size.classes
     return Agent(
         world_model=model,
         ensemble=Ensemble(env.action.size, size, key=ke) if setup.explores else None,
+        novelty=Novelty(env.obs, size, key=kn) if setup.distills else None,
         actor=Actor(feature, env.action, size, config.unimix, key=ka),
         critics=stack_modules(
             lambda key: make_critic(feature, size, key=key), len(setup.channels), key=kc

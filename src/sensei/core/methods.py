@@ -8,7 +8,7 @@ from sensei.core.config import AgentConfig, Gate
 from sensei.core.imagination import Rollout
 from sensei.core.sensei import Channel
 
-METHODS = ("sensei", "p2e", "vlm", "fixed", "dreamer", "random")
+METHODS = ("sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random")
 
 
 @functools.cache  # one function a name, so that equal setups share their compiled step
@@ -36,6 +36,11 @@ def disagreement(explore: float = 1.0, go: float = 1.0) -> Channel:
     return Channel("disagreement", disagreed, explore, go, normalise=True)
 
 
+def novelty(explore: float = 1.0, go: float = 1.0) -> Channel:
+    """The error of random network distillation, on arriving in a state."""
+    return Channel("rnd", arrived("rnd"), explore, go, normalise=True)
+
+
 def task(weight: float = 1.0, name: str = "task") -> Channel:
     """The environment's own reward, or one of its named extra rewards."""
     return Channel(name, arrived(name), weight, weight)
@@ -51,6 +56,7 @@ def method_channels(method: str, config: AgentConfig) -> tuple[Channel, ...]:
         "p2e": (disagreement(),),
         "vlm": (semantic(),),
         "dreamer": (task(),),
+        "rnd": (novelty(),),
         "random": (),
     }[method]
     extra = config.task_weight > 0 and method not in ("dreamer", "random")

@@ -12,9 +12,10 @@ from sensei.core.behaviour import Statistics, behaviour_losses, replay_value_los
 from sensei.core.ensemble import transitions
 from sensei.core.imagination import rollout
 from sensei.core.nets import unstack
+from sensei.core.novelty import standardised
 from sensei.core.optim import clip, global_norm
 from sensei.core.reward_model import RewardModel
-from sensei.core.world_model import Batch, world_model_losses
+from sensei.core.world_model import Batch, flat_observations, world_model_losses
 
 sg = jax.lax.stop_gradient
 
@@ -54,12 +55,7 @@ def with_rewards(batch: Batch, reward_model: RewardModel | None, setup: Setup) -
     for i, name in enumerate(setup.env.rewards):
         batch[name] = batch["rewards"][..., i]
     if reward_model is not None:
-        obs = {
-            k: batch[k].reshape(b * t, *batch[k].shape[2:])
-            for k in ("image", "vector")
-            if k in batch
-        }
-        batch["semantic"] = reward_model(obs).reshape(b, t)
+        batch["semantic"] = reward_model(flat_observations(batch)).reshape(b, t)
     return batch
 
 
@@ -82,9 +78,15 @@ def agent_loss(
     """
     config = setup.config
     k_model, k_imagine = jax.random.split(key)
+    distilled = {}
+    if agent.novelty is not None:
+        error = agent.novelty.error(flat_observations(batch)).reshape(batch["is_first"].shape)
+        distilled["novelty"] = error
+        batch = batch | {"rnd": standardised(error)}
     losses, latent = world_model_losses(
         agent.world_model, batch, config, setup.shaping, key=k_model
     )
+    losses |= distilled
     latent = sg(latent)
     feature = latent.feature
 
@@ -125,6 +127,7 @@ def loss_scales(setup: Setup) -> dict[str, float]:
     scales |= {f"reward_{name}": 1.0 for name in setup.heads}
     scales |= {f"critic_{c.name}": 1.0 for c in setup.channels}
     scales |= {"ensemble": 1.0} if setup.explores else {}
+    scales |= {"novelty": 1.0} if setup.distills else {}
     return scales | {f"replay_value_{n}": config.replay_value_scale for n in setup.replayed}
 
 

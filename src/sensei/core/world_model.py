@@ -123,6 +123,12 @@ def reward_head(feature: int, size: Size, *, key: PRNGKeyArray) -> MLP:
     return MLP(feature, BINS, **shape, key=key)
 
 
+def flat_observations(batch: Batch) -> dict[str, Array]:
+    """What the agent saw, (B·T, ...)."""
+    seen = {k: batch[k] for k in ("image", "vector") if k in batch}
+    return {k: x.reshape(-1, *x.shape[2:]) for k, x in seen.items()}
+
+
 def world_model_losses(
     model: WorldModel,
     batch: Batch,
@@ -137,9 +143,7 @@ def world_model_losses(
     every other one (in reward-free exploration: all) reads a stopped gradient.
     """
     b, t = batch["is_first"].shape
-    flat = {
-        k: batch[k].reshape(b * t, *batch[k].shape[2:]) for k in ("image", "vector") if k in batch
-    }
+    flat = flat_observations(batch)
     embed = model.encoder(flat).reshape(b, t, -1)
     rssm = model.rssm
     start = rssm.initial((b,))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sensei.types import UsageError
 
-Method = Literal["sensei", "p2e", "vlm", "fixed", "dreamer", "random"]
+Method = Literal["sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,13 +26,14 @@ from sensei.types import EnvSpec
 def exploration_setup(config: RunConfig, spec: EnvSpec, method: str) -> Setup:
     """What ``method`` trains. Every reward of the environment gets a head, so that a task can later
     be solved from imagination alone."""
-    semantic = ("semantic",) if method in USES_REWARD else ()
+    # What is computed from replayed observations has to be predicted where there are none.
+    own = ("semantic",) if method in USES_REWARD else ("rnd",) if method == "rnd" else ()
     return Setup(
         env=spec,
         config=config.agent,
         channels=method_channels(method, config.agent),
         gate=method_gate(method, config.agent),
-        heads=("task", *spec.rewards, *semantic),
+        heads=("task", *spec.rewards, *own),
         shaping=("task",) if method == "dreamer" else (),
     )
 
