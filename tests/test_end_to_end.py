@@ -94,9 +94,7 @@ def test_numbers_of_the_whole_run_fit_together(whole_run: Path) -> None:
 
 def test_the_same_command_again_is_a_no_op(commands: Commands, whole_run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("checkpoint.safetensors")}
-    began = time.monotonic()
     done = commands.small("run", whole_run)
-    assert time.monotonic() - began < 10  # about one second on an idle machine
     assert done.stderr.count(": done (") == len(WHOLE)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     json.loads(done.stdout)
@@ -162,7 +160,15 @@ def test_ctrl_c_saves_and_the_exit_code_says_so(
     assert explored(folder) == explored(whole_run)
 
 
-@pytest.mark.parametrize("method", ["p2e", "dreamer", "random"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("p2e", marks=pytest.mark.slow),
+        pytest.param("dreamer", marks=pytest.mark.slow),
+        pytest.param("rnd", marks=pytest.mark.slow),
+        "random",
+    ],
+)
 def test_methods_without_labels(commands: Commands, tmp_path: Path, method: str) -> None:
     words = ["--method", method, "--explore.env-steps", 150, "--solve.env-steps", 30]
     commands.small("run", tmp_path / "run", *words)
