@@ -40,6 +40,20 @@ def test_published_numbers() -> None:
         assert config.agent.size == SIZES["s"]
 
 
+def test_published_numbers_of_robodesk() -> None:
+    paper = preset("robodesk", "paper")
+    assert (paper.agent.quantile, paper.agent.explore, paper.agent.go) == (
+        0.75,
+        (0.1, 1.0),
+        (1.0, 0.0),
+    )
+    assert (paper.agent.size, paper.explore.env_steps) == (SIZES["m"], 1_000_000)
+    assert (paper.annotate.pairs, paper.env.num_envs) == (200_000, 4)
+    assert paper.dir == "runs/robodesk-paper"
+    assert preset("robodesk", "paper", "s").agent.size == SIZES["s"]
+    assert preset("robodesk", "quick").explore == preset("keychest", "quick").explore
+
+
 def test_budgets_grow() -> None:
     steps = [preset(budget=budget).explore.env_steps for budget in BUDGETS]
     assert steps == sorted(steps) and len(set(steps)) == len(steps)

@@ -1,7 +1,8 @@
 """Runs by name: environment × budget × size × method, as plain Python values.
 
 A preset owns every hyper-parameter that depends on its environment, a budget owns how long each
-stage works. Published numbers: SENSEI (arXiv 2503.01584), its appendix on MiniHack.
+stage works. Published numbers: SENSEI (arXiv 2503.01584), its appendices on MiniHack
+and RoboDesk.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from sensei.annotate.annotator import AnnotatorConfig
 from sensei.core.config import SIZES, AgentConfig
 from sensei.envs.config import EnvConfig
-from sensei.fields import nearest
+from sensei.fields import nearest, with_dotted
 from sensei.stages.config import (
     AnnotateConfig,
     CollectConfig,
@@ -83,6 +84,10 @@ class Preset:
     about: str
     env: EnvConfig
     agent: AgentConfig
+    paper_size: str | None = None
+    """Networks of the paper's runs, where they are not the budget's own."""
+    paper: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields, by dotted name, whose published values are this environment's own."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -97,6 +102,14 @@ PRESETS: dict[str, Preset] = {
         EnvConfig(name="keyroom"),
         # KeyRoom-S15 column of the paper's hyper-parameters.
         AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+    ),
+    "robodesk": Preset(
+        "a robot arm over a desk with a drawer, a slide, buttons, a ball and blocks",
+        EnvConfig(name="robodesk"),
+        # RoboDesk column of the paper's hyper-parameters.
+        AgentConfig(quantile=0.75, explore=(0.10, 1.0), go=(1.0, 0.0)),
+        paper_size="m",
+        paper={"explore.env_steps": 1_000_000, "annotate.pairs": 200_000},
     ),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
@@ -218,11 +231,13 @@ def preset(
         UsageError: one of the names is not known; the nearest one is given.
     """
     plan = _PLANS[_known("--budget", budget, _PLANS)]
-    size = _known("--size", size or plan.size, SIZES)
+    own = PRESETS[name] if budget == "paper" and name in PRESETS else None
+    plan_size = (own and own.paper_size) or plan.size
+    size = _known("--size", size or plan_size, SIZES)
     method = _known("--method", method, get_args(Method))
     env, agent = _environment(name)
-    return RunConfig(
-        dir=run_dir(name, budget, size if size != plan.size else "", method),
+    config = RunConfig(
+        dir=run_dir(name, budget, size if size != plan_size else "", method),
         env=env,
         agent=dataclasses.replace(agent, size=SIZES[size], **plan.agent),
         collect=plan.collect,
@@ -232,6 +247,7 @@ def preset(
         solve=plan.solve,
         evaluate=plan.evaluate,
     )
+    return with_dotted(config, own.paper) if own else config
 
 
 def run_dir(name: str, budget: str, size: str = "", method: str = "sensei", seed: int = 0) -> str:

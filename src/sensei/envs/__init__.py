@@ -18,6 +18,7 @@ from sensei.types import SenseiError, UsageError
 PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
+    "robodesk": "sensei.envs.robodesk:RoboDesk",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }
 """Short names of environments, as ``module:callable``."""
