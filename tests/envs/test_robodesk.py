@@ -12,8 +12,10 @@ from sensei.envs.robodesk_tasks import SUCCESSES, Scene, dense, success
 from sensei.types import SenseiError, UsageError
 
 mujoco = pytest.importorskip("mujoco")
-if robodesk_scene.importlib.util.find_spec("robodesk") is None:
-    pytest.skip("the scene is not installed", allow_module_level=True)
+try:
+    robodesk_scene.scene_path()
+except SenseiError as error:
+    pytest.skip(str(error), allow_module_level=True)
 
 HIGH = np.array([0.0, 0.0, 0.12])
 REST = np.array([0.0, 0.0, 0.0, 0.0, -1.0])
@@ -318,7 +320,7 @@ def test_wrong_options_are_explained(options, words):
 
 def test_missing_packages_and_libraries_are_named(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(robodesk_scene.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(robodesk_scene.importlib.metadata, "distribution", _not_installed)
         with pytest.raises(SenseiError, match=r"pip install --no-deps robodesk==1\.0\.0"):
             robodesk_scene.scene_path()
     with monkeypatch.context() as patch:
@@ -330,6 +332,10 @@ def test_missing_packages_and_libraries_are_named(monkeypatch):
         monkeypatch.setenv("MUJOCO_GL", asked)
         with pytest.raises(SenseiError, match=words):
             robodesk_camera.backend()
+
+
+def _not_installed(name: str) -> None:
+    raise robodesk_scene.importlib.metadata.PackageNotFoundError(name)
 
 
 def _fail(name: str) -> None:

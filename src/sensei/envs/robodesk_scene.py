@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
+import importlib.metadata
 import pathlib
 from typing import Any, Literal
 
@@ -57,13 +57,14 @@ def scene_path() -> pathlib.Path:
     SenseiError
         When the package is not installed.
     """
-    found = importlib.util.find_spec("robodesk")
-    if found is None or not found.submodule_search_locations:
+    try:
+        package = importlib.metadata.distribution("robodesk")
+    except importlib.metadata.PackageNotFoundError as error:
         raise SenseiError(
             "--env robodesk needs the scene of the package robodesk: pip install --no-deps"
             " robodesk==1.0.0 (the extra `robodesk` brings it for Python 3.11 and 3.12)"
-        )
-    return pathlib.Path(found.submodule_search_locations[0]) / "assets" / "desk.xml"
+        ) from error
+    return pathlib.Path(str(package.locate_file("robodesk/assets/desk.xml")))
 
 
 @functools.cache

@@ -29,6 +29,10 @@ _TIDY_S = 3.0
 _START_S = 120.0
 """Least time a worker gets for imports and for building its environments."""
 
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0"}
+"""For a worker's libraries, software drawing (LLVMpipe) included: the workers are the parallelism.
+"""
+
 
 class ProcessWorker:
     """Steps its environments in a process of its own, which can be killed and started again."""
@@ -61,9 +65,9 @@ class ProcessWorker:
                 [sys.executable, "-c", code],
                 stdin=subprocess.PIPE,
                 pass_fds=(theirs.fileno(), self._memory.fd),
-                # One thread a process: the workers are the parallelism.
                 env=os.environ
-                | {"OMP_NUM_THREADS": "1", "PYTHONPATH": _import_path(), "TMPDIR": self._scratch},
+                | _ONE_THREAD
+                | {"PYTHONPATH": _import_path(), "TMPDIR": self._scratch},
             )
         self._connection = Connection(ours.detach())
         self._say((self._config, self._seed, self.indices))
