@@ -2,7 +2,7 @@
 
     python benchmarks/robodesk_facts.py random --json results/bench/robodesk-random.json
     python benchmarks/robodesk_facts.py drift --json results/bench/robodesk-drift.json
-    uv run --no-sync --with mujoco==3.17.0 python benchmarks/robodesk_facts.py drift --json (the same)
+    uv run --no-sync --with mujoco==3.17.0 python benchmarks/robodesk_facts.py drift --json ...
 
 ``drift`` plays one fixed sequence of actions and adds the places it passes, under the name of the
 MuJoCo that is installed; two versions in one file are compared.
