@@ -41,7 +41,7 @@ def main(args: Args) -> None:
     for run in runs:
         at = {name: at_step(run, name, common) for name in run["events"]}
         end = {name: run["values"][name][-1] for name in run["events"]}
-        kept = {k: run[k] for k in ("method", "seed", "command", "commit", "seconds")}
+        kept = {k: run[k] for k in ("method", "seed", "command", "commit", "seconds", "d_init")}
         result["runs"].append(kept | {"events": at, "env_steps": run["steps"][-1], "at_end": end})
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -63,10 +63,18 @@ def read(path: Path) -> dict[str, Any]:
         "command": [" ".join(c["command"]) for c in manifest["commands"]],
         "commit": manifest.get("commit"),
         "seconds": {key: stage["seconds"] for key, stage in manifest["stages"].items()},
+        "d_init": last_counts(path),
         "events": names,
         "steps": series(records, f"event/{names[0]}")[0],
         "values": values,
     }
+
+
+def last_counts(path: Path) -> dict[str, float]:
+    """Event counts of the episodes that the labels come from; empty for methods without any."""
+    records = read_metrics(path / "metrics.jsonl", "collect")
+    last = records[-1] if records else {}
+    return {k: last[k] for k in ("step", *(k for k in last if k.startswith("event/"))) if k in last}
 
 
 def at_step(run: dict[str, Any], name: str, step: int) -> float:
