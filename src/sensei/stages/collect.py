@@ -17,8 +17,8 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Collect episodes and label frames; return the counts."""
     collect, seed = config.collect, stage_seed(config, workspace.key)
     with EnvPool(config.env, seed) as pool, LabelStore(workspace.labels) as labels:
-        # Frames that nobody can label later are found out before the first step.
-        resolve(config.annotator, pool.spec.has_oracle, config.env.name)
+        if collect.label_frames:  # that nobody could label them is found out before the first step
+            resolve(config.annotator, pool.spec.has_oracle, config.env.name)
         learner = None
         if collect.policy == "p2e":
             setup = exploration_setup(config, pool.spec, "p2e")
