@@ -17,6 +17,7 @@ from sensei.types import SenseiError, UsageError
 
 PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
+    "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }
