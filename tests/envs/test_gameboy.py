@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -151,7 +152,7 @@ class Adapted(GameBoyEnv):
     """The adapter of the docs: which buttons, which bytes."""
 
     buttons: ClassVar[tuple[str, ...]] = ("up", "right", "down", "left", "a")
-    watched: ClassVar[dict[str, int]] = {"key": 0xC007, "door": 0xC008}
+    watched: ClassVar[Mapping[str, int]] = {"key": 0xC007, "door": 0xC008}
     default_frames, default_hold = 5, 3
 
     def reward(self, before, now) -> float:

@@ -19,6 +19,7 @@ PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
+    "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }
 """Short names of environments, as ``module:callable``."""

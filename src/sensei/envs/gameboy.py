@@ -98,7 +98,7 @@ class Console:
         """Read one byte of memory."""
         return self._pyboy.memory[address]
 
-    def bytes(self, start: int, count: int) -> bytes:
+    def block(self, start: int, count: int) -> bytes:
         """Read ``count`` bytes of memory."""
         return bytes(self._pyboy.memory[start : start + count])
 

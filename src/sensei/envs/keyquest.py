@@ -6,6 +6,7 @@ Four rooms of which the screen shows one; a key in one of two, a locked door, a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,7 +38,7 @@ class KeyQuest(GameBoyEnv):
     """
 
     buttons: ClassVar[tuple[str, ...]] = ("up", "right", "down", "left", "a")
-    watched: ClassVar[dict[str, int]] = {
+    watched: ClassVar[Mapping[str, int]] = {
         "x": 0xC004,
         "y": 0xC005,
         "has_key": 0xC007,
@@ -89,10 +90,10 @@ class KeyQuest(GameBoyEnv):
 
     def read(self) -> Facts:
         """Read the facts and ``cells``, the whole world (16, 20) uint8."""
-        world = self.console.bytes(_CELLS, WORLD_SHAPE[0] * WORLD_SHAPE[1])
+        world = self.console.block(_CELLS, WORLD_SHAPE[0] * WORLD_SHAPE[1])
         self.cells = np.frombuffer(world, np.uint8).reshape(WORLD_SHAPE)
         first, *values = self.watched.values()
-        state = self.console.bytes(first, values[-1] - first + 1)
+        state = self.console.block(first, values[-1] - first + 1)
         return {name: state[address - first] for name, address in self.watched.items()}
 
     def count(self, before: Facts, now: Facts) -> Facts:
