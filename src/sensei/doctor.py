@@ -31,9 +31,16 @@ LABEL_PICTURE_BYTES = 6_000
 TOKENS_IN, TOKENS_OUT = 1_200, 12
 """Assumed tokens of one query: two pictures at low detail with the prompt, and the answer."""
 
-EXTRAS = {"keychest": "minihack", "keyroom": "minihack", "robodesk": "robodesk"}
+EXTRAS = {
+    "keychest": "minihack",
+    "keyroom": "minihack",
+    "robodesk": "robodesk",
+    "keyquest": "gameboy",
+    "pokemon": "gameboy",
+}
 _MODULES = {
     "minihack": ("nle", "minihack"),
+    "gameboy": ("pyboy",),
     "robodesk": ("mujoco", "robodesk"),
     "vlm": ("openai",),
 }

@@ -111,6 +111,18 @@ PRESETS: dict[str, Preset] = {
         paper_size="m",
         paper={"explore.env_steps": 1_000_000, "annotate.pairs": 200_000},
     ),
+    "keyquest": Preset(
+        "a free Game Boy game: find the key, unlock the door, open the chest behind it",
+        EnvConfig(name="keyquest"),
+        # Ours; KeyRoom's weights, because the task has the same shape.
+        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+    ),
+    "pokemon": Preset(
+        "Pokémon Red with your own cartridge image (SENSEI_POKEMON_ROM), up to the first gym",
+        EnvConfig(name="pokemon", num_envs=1, processes=1),
+        # Pokémon column of the paper's hyper-parameters; the task channel weighs 1 in both.
+        AgentConfig(quantile=0.60, explore=(0.025, 0.5), go=(0.5, 0.1), task_weight=1.0),
+    ),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
         EnvConfig(name="tiny", image_size=16),

@@ -154,5 +154,5 @@ def test_prompts(tmp_path):
     own.write_text("---\nname: x\n---\n")
     with pytest.raises(UsageError, match="no text"):
         load_prompt(str(own))
-    with pytest.raises(UsageError, match="generic, keychest, keyroom"):
+    with pytest.raises(UsageError, match="generic, keychest, keyquest, keyroom"):
         load_prompt("keychst")

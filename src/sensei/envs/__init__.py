@@ -17,8 +17,10 @@ from sensei.types import SenseiError, UsageError
 
 PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
+    "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
     "robodesk": "sensei.envs.robodesk:RoboDesk",
+    "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }
 """Short names of environments, as ``module:callable``."""

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from sensei.envs.keyquest import CHEST, FACING, KEY, LOCKED, WALL, KeyQuest
 from sensei.envs.minihack import KeyChest, KeyRoom, MiniHackEnv
 from sensei.envs.minihack_facts import Glyphs, glyphs
 from sensei.envs.minihack_game import nethack
@@ -30,17 +31,21 @@ def solve(env: gymnasium.Env[Any, Any], epsilon: float = 0.0, seed: int = 0) -> 
     """Yield the next action for the environment as it is now, for ever.
 
     Step the environment with each action before asking for the next. With probability ``epsilon``
-    the action is random. Works for KeyChest, KeyRoom and TinyRooms.
+    the action is random. Works for KeyChest, KeyRoom, KeyQuest and TinyRooms.
     """
     rng = np.random.default_rng(seed)
     game = env.unwrapped
-    choose = _TinyPlayer(game) if isinstance(game, TinyRooms) else _player(game)
+    choose = _player(game)
     while True:
         action = choose()
         yield int(rng.integers(_SPECIAL + 1)) if rng.random() < epsilon else action
 
 
 def _player(game: Any) -> Callable[[], int]:
+    if isinstance(game, TinyRooms):
+        return _TinyPlayer(game)
+    if isinstance(game, KeyQuest):
+        return _KeyQuestPlayer(game)
     if isinstance(game, KeyChest):
         return _KeyChestPlayer(game)
     if isinstance(game, KeyRoom):
@@ -91,6 +96,33 @@ class _TinyPlayer:
         step = _path_step(env.hero, beside_chest if env.has_key else {env.key}, walkable)
         assert step is not None
         return step
+
+
+class _KeyQuestPlayer:
+    """Key, then through the door, then face the chest and press A; the whole world is known."""
+
+    def __init__(self, env: KeyQuest) -> None:
+        self.env = env
+
+    def __call__(self) -> int:
+        cells, facts = self.env.cells, self.env.facts
+        hero = (facts["x"], facts["y"])
+        chest = _cells_of(cells, CHEST)
+        ahead = _MOVES[self.env.console.byte(FACING)]
+        if (hero[0] + ahead[0], hero[1] + ahead[1]) in chest:
+            return _SPECIAL
+        blocked = {WALL} if facts["has_key"] else {WALL, LOCKED}
+        walkable = {cell for cell in _cells_of(cells) if cells[cell[1], cell[0]] not in blocked}
+        # Walking into the chest turns the hero towards it.
+        step = _path_step(hero, chest if facts["has_key"] else _cells_of(cells, KEY), walkable)
+        assert step is not None
+        return step
+
+
+def _cells_of(cells: np.ndarray, *wanted: int) -> set[Cell]:
+    """Return the places of ``wanted``, or all of them."""
+    found = np.isin(cells, wanted) if wanted else np.ones(cells.shape, bool)
+    return {(int(x), int(y)) for y, x in np.argwhere(found)}
 
 
 class _NetHackPlayer:
