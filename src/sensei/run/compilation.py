@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -35,7 +36,8 @@ def keep_compiled_programs() -> None:
 def fast_train_step() -> Callable:
     """``core.training.train_step``, compiled with what is fastest on this machine."""
     step = train_step.__wrapped__  # type: ignore[attr-defined]  # before its own filter_jit
-    return eqx.filter_jit(step, donate="all-except-first", compiler_options=fast_options())
+    options: dict[str, Any] = {"donate": "all-except-first", "compiler_options": fast_options()}
+    return eqx.filter_jit(step, **options)
 
 
 def fast_options() -> dict[str, bool]:
