@@ -63,12 +63,25 @@ class ExploreConfig:
     """Replayed steps per environment step."""
     prefill: int = 2_000
     """Environment steps by random actions before the first update."""
+    keep_collected: bool = False
+    """Train on the collected episodes too. They are paid for already, and hold what random actions
+    found; the paper starts from an empty replay."""
+    offline_updates: int = 0
+    """Updates from the collected episodes before the first environment step."""
     replay_gb: float = 12.0
     """Largest size of the replay on disk, in GB; the oldest steps go first."""
     save_every: int = 5_000
     """Environment steps between checkpoints."""
     label_frames: int = 20_000
     """Label frames kept for a next generation."""
+
+    def __post_init__(self) -> None:
+        """Reject updates from nothing."""
+        if self.offline_updates and not self.keep_collected:
+            raise UsageError(
+                f"explore.offline_updates is {self.offline_updates} but there is nothing to make "
+                "them from: give --explore.keep-collected, or --explore.offline-updates 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

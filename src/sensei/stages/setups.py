@@ -105,9 +105,14 @@ def stage_input(workspace: Workspace, kind: str) -> str:
     return found[-1] if found else ""
 
 
-def explored_episodes(workspace: Workspace, last: str) -> tuple[EpisodeStore, ...]:
-    """The episodes of the explore stage ``last`` and of every generation before it."""
-    keys = [stage_key("explore", n) for n in range(1, generation_of(last) + 1)]
+def earlier_episodes(
+    config: RunConfig, workspace: Workspace, last: str
+) -> tuple[EpisodeStore, ...]:
+    """The episodes of the explore stage ``last`` ("" for none) and of every one before it, and the
+    collected ones where exploration keeps them."""
+    generations = generation_of(last) if last else 0
+    keys = ["collect"] if config.explore.keep_collected else []
+    keys += [stage_key("explore", n) for n in range(1, generations + 1)]
     folders = [workspace.folder(key) / "episodes" for key in keys]
     return tuple(EpisodeStore.open(folder, read_only=True) for folder in folders)
 
