@@ -127,7 +127,8 @@ def main(args: Args) -> None:
     with started(args) as children:
         for step in range(args.steps):
             for child in children:
-                print(f"{step + 1}/{args.steps} {child.entry.name:26} {child.time():8.3f} s")
+                seconds = child.time()
+                print(f"{step + 1}/{args.steps} {child.entry.name:26} {seconds:8.3f} s", flush=True)
         programs = [child.result() for child in children]
     result = {
         "preset": args.preset,
@@ -158,7 +159,8 @@ def started(args: Args) -> Iterator[list[Child]]:
             python = sys.executable if entry.package == "sensei" else str(args.python)
             children.append(Child(entry, python, args))
             children[-1].ready()
-            print(f"{entry.name} is ready after {children[-1].about['first_seconds']:.0f} s")
+            seconds = children[-1].about["first_seconds"]
+            print(f"{entry.name} is ready, its first step took {seconds:.0f} s", flush=True)
         yield children
     finally:
         for child in children:
