@@ -164,8 +164,8 @@ def started(args: Args) -> Iterator[list[Child]]:
         yield children
     finally:
         for child in children:
-            child.process.kill()
-            child.process.wait()
+            with child.process:  # closes the pipes and waits
+                child.process.kill()
 
 
 def installed(package: str, python: Path | None) -> bool:
