@@ -31,6 +31,11 @@ def test_an_update_costs_what_was_measured(path: Path) -> None:
         assert rate == pytest.approx(doctor.GFLOP_PER_SECOND, rel=0.1)
 
 
+def test_memory_falls_with_the_batch_as_was_measured() -> None:
+    small = AgentConfig(size=SIZES["xs"], batch=8, length=32)
+    assert doctor.update_gb(small) == pytest.approx(1.65, rel=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["xs", "s"])
 def test_peak_memory_is_what_is_predicted(size: str, tmp_path: Path) -> None:

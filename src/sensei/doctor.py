@@ -38,9 +38,11 @@ COSTS = {
 GFLOP_PER_SECOND = 35.2
 """Reached by the xs update on two CPU cores (results/bench/train_step-xs.json)."""
 
-PROCESS_GB, RETAINED, COPIES = 0.6, 0.34, 6
-"""Measured with the same update: memory before it, and the share of the intermediate results that
-is held at the same time; copies of the parameters: optimiser, gradient, slow critics, update."""
+PROCESS_GB, RETAINED, COPIES = 1.32, 0.207, 6
+"""What peak memory is made of: the process that has compiled an update, the share of the
+intermediate results that is held at the same time (both fitted to the measured peaks of xs with
+16 × 64 and 8 × 32 steps, 2.48 and 1.65 GB), and copies of the parameters: the agent, two moments,
+gradient, update, slow critics."""
 
 ENV_STEPS_PER_SECOND = {"keychest": 2175.0, "keyroom": 1701.0, "robodesk": 156.7, "tiny": 1734.0}
 """Measured with two processes on two CPU cores (results/bench/environments.json)."""
