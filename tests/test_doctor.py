@@ -31,9 +31,11 @@ def test_an_update_costs_what_was_measured(path: Path) -> None:
         assert rate == pytest.approx(doctor.GFLOP_PER_SECOND, rel=0.1)
 
 
-def test_memory_falls_with_the_batch_as_was_measured() -> None:
-    small = AgentConfig(size=SIZES["xs"], batch=8, length=32)
-    assert doctor.update_gb(small) == pytest.approx(1.65, rel=0.1)
+@pytest.mark.parametrize(("size", "peak_gb"), [("xs", 1.65), ("s", 2.14)])
+def test_memory_of_smaller_batches_is_what_was_measured(size: str, peak_gb: float) -> None:
+    # Peaks of processes that compiled the update and made two; that of s is in no fit.
+    agent = AgentConfig(size=SIZES[size], batch=8, length=32)
+    assert doctor.update_gb(agent) == pytest.approx(peak_gb, rel=0.1)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from sensei.types import EnvSpec, SenseiError
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one size of the networks costs, counted on the traced update with 64 × 64 pictures."""
+    """What one size of the networks costs with 64 × 64 pictures (benchmarks/costs.py)."""
 
     parameters: int
     replayed: tuple[float, float]
