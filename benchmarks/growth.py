@@ -157,8 +157,7 @@ def label_frames(counts: Iterable[int]) -> list[dict[str, float]]:
 
     rng, found, stored = np.random.default_rng(0), [], 0
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "labels.sqlite"
-        with LabelStore(path) as labels:
+        with LabelStore(Path(folder) / "labels.sqlite") as labels:
             for count in counts:
                 begin, first = time.perf_counter(), stored
                 while stored < count:
@@ -168,7 +167,7 @@ def label_frames(counts: Iterable[int]) -> list[dict[str, float]]:
                     ]
                     stored += labels.add_frames(frames)
                 each = 1e3 * (time.perf_counter() - begin) / (stored - first)
-                size = path.stat().st_size
+                size = sum(file.stat().st_size for file in Path(folder).iterdir())
                 found.append({"at": count, "ms_per_frame": each, "file_mb": size / 1e6})
                 print(found[-1], flush=True)
     return found
