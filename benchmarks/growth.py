@@ -156,20 +156,22 @@ def label_frames(counts: Iterable[int]) -> list[dict[str, float]]:
     from sensei.data.records import Frame
 
     rng, found, stored = np.random.default_rng(0), [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        with LabelStore(Path(folder) / "labels.sqlite") as labels:
-            for count in counts:
-                begin, first = time.perf_counter(), stored
-                while stored < count:
-                    frames = [
-                        Frame("collect", 1, 0, step // 100, step, encode_png(blocks(rng, 224)))
-                        for step in range(stored, stored + 100)
-                    ]
-                    stored += labels.add_frames(frames)
-                each = 1e3 * (time.perf_counter() - begin) / (stored - first)
-                size = sum(file.stat().st_size for file in Path(folder).iterdir())
-                found.append({"at": count, "ms_per_frame": each, "file_mb": size / 1e6})
-                print(found[-1], flush=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LabelStore(Path(folder) / "labels.sqlite") as labels,
+    ):
+        for count in counts:
+            begin, first = time.perf_counter(), stored
+            while stored < count:
+                frames = [
+                    Frame("collect", 1, 0, step // 100, step, encode_png(blocks(rng, 224)))
+                    for step in range(stored, stored + 100)
+                ]
+                stored += labels.add_frames(frames)
+            each = 1e3 * (time.perf_counter() - begin) / (stored - first)
+            size = sum(file.stat().st_size for file in Path(folder).iterdir())
+            found.append({"at": count, "ms_per_frame": each, "file_mb": size / 1e6})
+            print(found[-1], flush=True)
     return found
 
 
