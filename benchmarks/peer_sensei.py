@@ -12,6 +12,7 @@ from sensei.core.config import SIZES, AgentConfig
 from sensei.core.methods import method_channels, method_gate
 from sensei.core.reward_model import RewardModel
 from sensei.core.training import train_step
+from sensei.run.compilation import fast_train_step
 from sensei.run.memory import keep_freed_memory
 from sensei.stages.setups import fresh_state
 from train_step import SPEC, random_batch, size_of
@@ -36,7 +37,7 @@ def build(method: str, preset: str) -> Program:
 
     def step() -> None:
         nonlocal state
-        state, metrics = train_step(fixed, state)
+        state, metrics = fast_train_step()(fixed, state)
         jax.block_until_ready((state, metrics))
 
     def count() -> float:
