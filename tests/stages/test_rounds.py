@@ -23,7 +23,7 @@ from sensei.stages import annotate, rounds
 from sensei.stages.config import AnnotateConfig
 from sensei.stages.distill import load_frames
 from sensei.stages.pipeline import execute
-from sensei.stages.rounds import doubt_of, round_sizes
+from sensei.stages.rounds import ENSEMBLE, doubt_of, round_sizes
 from sensei.stages.setups import blank_reward_model
 from sensei.types import UsageError
 
@@ -33,7 +33,7 @@ FIELDS: dict[str, Any] = {
     "annotate.rounds": 4,
     "annotator.kind": "noisy",
     "annotator.flip_rate": 0.05,
-    "distill.members": 3,
+    "distill.members": 1,
     "distill.epochs": 3,
 }
 
@@ -112,7 +112,7 @@ def test_all_pairs_are_asked_once_and_each_round_is_reported(
 
 def test_later_rounds_ask_what_r_psi_doubts(whole: tuple[Path, dict[str, Any]]) -> None:
     """R_ψ after 240 pairs chose the training pairs of the last round, but not its validation."""
-    config = with_dotted(preset("tiny", "smoke"), FIELDS)
+    config = with_dotted(preset("tiny", "smoke"), FIELDS | ENSEMBLE)
     with LabelStore(whole[0] / "labels.sqlite") as store:
         data = load_frames(store)
     model = checkpoint.load(
@@ -193,6 +193,14 @@ def test_it_stops_when_a_doubling_gains_too_little(tmp_path: Path) -> None:
 
 def test_few_labels_never_stop_it(tmp_path: Path) -> None:
     assert asked(tmp_path, **STOPPING)[0]["run"]["asked"] == 480  # 36 validation labels at most
+
+
+@pytest.mark.parametrize("fields", [{"annotate.pairs": 6}, {"annotator.unknown_rate": 0.97}])
+def test_rounds_with_next_to_nothing_in_them(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """Without validation pairs, and at first without any label, there is still a next round."""
+    summary, _ = asked(tmp_path, **fields)
+    assert summary["run"]["asked"] == fields.get("annotate.pairs", 480)
+    assert summary["run"]["labelled"] > 0
 
 
 def test_max_pairs_counts_over_all_rounds(tmp_path: Path) -> None:

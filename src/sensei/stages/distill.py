@@ -62,6 +62,11 @@ class LabelledFrames:
         chosen = self.labels.select(self.labels.split == split)
         return Preferences(*(jnp.asarray(x) for x in (chosen.first, chosen.second, chosen.y)))
 
+    def validation(self) -> Preferences:
+        """The validation pairs, or the training pairs where there are too few episodes for any."""
+        val = self.pairs("val")
+        return val if len(val.y) else self.pairs("train")
+
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Train R_ψ on all labels so far and save it; return its measures."""
@@ -129,7 +134,7 @@ def fit(
 ) -> tuple[RewardModel, list[dict[str, float]]]:
     """Train until the validation loss stops falling; keep its best epoch and return the curve."""
     distill = config.distill
-    train, val = data.pairs("train"), _validation(data)
+    train, val = data.pairs("train"), data.validation()
     if not len(train.y):
         raise SenseiError("no labelled pair is on the training side: collect more episodes")
     obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
@@ -154,12 +159,6 @@ def fit(
 
 def _parameters(model: RewardModel):
     return eqx.filter(model, eqx.is_inexact_array)
-
-
-def _validation(data: LabelledFrames) -> Preferences:
-    """The validation pairs, or, where there are too few episodes for any, the training pairs."""
-    val = data.pairs("val")
-    return val if len(val.y) else data.pairs("train")
 
 
 def _stale(curve: list[dict[str, float]], distill: DistillConfig) -> bool:
@@ -202,7 +201,7 @@ def finish(model: RewardModel, data: LabelledFrames) -> tuple[RewardModel, dict[
     model = core.standardise(model, logits)
     standard = np.asarray((logits - model.offset[:, None]) / model.scale[:, None])
     reward = standard.mean(0)
-    val = _validation(data)
+    val = data.validation()
     index = [np.asarray(x) for x in (val.first, val.second)]
     difference, y = reward[index[1]] - reward[index[0]], np.asarray(val.y)
     temperature = calibrate(difference, y)

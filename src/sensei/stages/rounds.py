@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
@@ -15,6 +16,7 @@ from sensei.annotate.run import AnnotateSummary, annotate
 from sensei.core.reward_model import RewardModel
 from sensei.data.label_store import LabelStore
 from sensei.data.pairs import Doubt, draw
+from sensei.fields import with_dotted
 from sensei.presets import RunConfig
 from sensei.run import checkpoint
 from sensei.run.files import read_json, write_json
@@ -34,8 +36,8 @@ from sensei.stages.setups import blank_reward_model
 
 ROUNDS = 5
 """Rounds where something is learned between them: the first asks a sixteenth of the pairs."""
-PATIENCE = 3
-"""Epochs without a better validation loss after which the R_ψ between two rounds is good enough."""
+ENSEMBLE = {"distill.members": 5}
+"""How R_ψ between two rounds may differ from the final one: there must be members to disagree."""
 DECIDED = 100
 """Fewest decided validation labels on which a gain is believed."""
 
@@ -75,7 +77,7 @@ class Rounds:
             self.past = [Round(**entry) for entry in read_json(self.path)["rounds"]]
         self.stopped = ""
         """Empty, or why not all pairs were asked."""
-        self._data: LabelledFrames | None = None
+        self._frames: LabelledFrames | None = None
 
     def ask(self, who: AnnotatorConfig) -> list[AnnotateSummary]:
         """Draw pairs and ask about them, round after round; return what each round did."""
@@ -90,12 +92,13 @@ class Rounds:
                 left -= min(left, len(self.store.labels(annotator.name)) - answered)
             if done[-1].stopped or left == 0 or size == sizes[-1]:
                 break
-            if self._drawn() > size:
-                continue  # an earlier attempt learned from this round, and went on
-            model = self._learn(size, annotator.name)
+            if self._drawn() > size or not self._anything_from(annotator.name):
+                continue  # an earlier attempt has decided here, or there is nothing to learn from
+            data = self._labelled(annotator.name)
+            model = self._learn(size, data)
             if self._is_enough(size):
                 break
-            doubt = doubt_of(model, self._data) if self._data else None
+            doubt = doubt_of(model, data)
         return done
 
     def _drawn(self) -> int:
@@ -120,21 +123,28 @@ class Rounds:
                 self.store, annotator, who, lambda done, _, shown: progress.update(done, **shown)
             )
 
-    def _learn(self, size: int, annotator: str) -> RewardModel:
+    def _anything_from(self, annotator: str) -> bool:
+        labels = self.store.labels(annotator)
+        return bool(((labels.status == "labelled") & (labels.split == "train")).any())
+
+    def _labelled(self, annotator: str) -> LabelledFrames:
+        """Return all labels so far; their frames are read once."""
+        self._frames = self._frames or load_frames(self.store, [annotator])
+        labels = labelled_rows(self.store, self._frames.ids, [annotator])
+        return dataclasses.replace(self._frames, labels=labels)
+
+    def _learn(self, size: int, data: LabelledFrames) -> RewardModel:
         """Return R_ψ of all labels so far, trained now or by an earlier attempt."""
-        if self._data is None:
-            self._data = load_frames(self.store, [annotator])
-        labels = labelled_rows(self.store, self._data.ids, [annotator])
-        self._data = data = dataclasses.replace(self._data, labels=labels)
-        blank = blank_reward_model(self.config, data.spec)
-        before = (
-            checkpoint.load(self._weights(self.past[-1].pairs), blank)[0] if self.past else None
-        )
-        if before is not None and self.past[-1].pairs == size:
-            return before
-        quick = dataclasses.replace(self.config.distill, patience=PATIENCE)
-        with Progress(f"annotate: R_ψ of {size:,} pairs", quick.epochs, "epochs") as progress:
-            model, _ = fit(blank, data, dataclasses.replace(self.config, distill=quick), progress)
+        config = with_dotted(self.config, ENSEMBLE)
+        blank = blank_reward_model(config, data.spec)
+        before = None
+        if self.past:
+            before, _ = checkpoint.load(self._weights(self.past[-1].pairs), blank)
+            if self.past[-1].pairs == size:
+                return before
+        label = f"annotate: R_ψ of {size:,} pairs"
+        with Progress(label, config.distill.epochs, "epochs") as progress:
+            model, _ = fit(blank, data, config, progress)
         checkpoint.save(self._weights(size), model)
         accuracy, decided = validation_accuracy(model, data)
         gain = None if before is None else accuracy - validation_accuracy(before, data)[0]
@@ -164,10 +174,11 @@ class Rounds:
 
 
 def validation_accuracy(model: RewardModel, data: LabelledFrames) -> tuple[float, int]:
-    """Return the share of the decided validation labels that R_ψ orders right, and their number."""
-    pairs = data.pairs("val")
+    """Return the share of decided validation labels that R_ψ orders right, and their number."""
+    pairs = data.validation()
     y = np.asarray(pairs.y)
-    _, difference = differences(model, data.obs, pairs)
+    obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
+    _, difference = differences(model, obs, pairs)
     return accuracy_of(difference, y), int(np.sum(y != 0.5))
 
 
