@@ -63,8 +63,8 @@ class Args:
     flips: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     seeds: tuple[int, ...] = (0, 1, 2)
     samplers: tuple[Literal["uniform", "uncertain"], ...] = ("uniform",)
-    patience: int = 3
-    """Epochs without a better validation loss before training stops."""
+    weight_decay: float | None = None
+    """Another ``distill.weight_decay`` than the run's; give it a file of its own."""
     held_out: float = 0.2
     """Share of the episodes put aside for counting."""
 
@@ -100,7 +100,8 @@ def main(args: Args) -> None:
 def prepare(args: Args, source: LabelStore) -> Study:
     """Split the frames by episode; the same for every cell."""
     config = updated(RunConfig(), Workspace(args.run).config())
-    config = with_dotted(config, {"distill.patience": args.patience})
+    if args.weight_decay is not None:
+        config = with_dotted(config, {"distill.weight_decay": args.weight_decay})
     table = source.frame_table("collect")
     aside = put_aside(table, args.held_out)
     obs = observations(source.frames(table.id[aside], pictures=False))

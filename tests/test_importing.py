@@ -70,6 +70,9 @@ def test_again_is_a_no_op_and_another_folder_is_refused(
     words = ("import", "motif", folder, "--dir", run)
     assert "another imported label set" in told_by(capsys, *words, code=2)
     imported(folder, run, "--force")
+    np.save(folder / "preference" / "b.npy", other)
+    words += ("--preference", "b")
+    assert "--preference was another" in told_by(capsys, *words, code=2)
     with LabelStore(run / "labels.sqlite") as store:
         np.testing.assert_array_equal(store.labels().y, 1 - other)
         assert len(store.answers()) == 100

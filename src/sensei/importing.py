@@ -87,7 +87,7 @@ def import_motif(
     name, pairs = source.chosen(preference), len(source.images)
     counts = {"collect.env_steps": 0, "collect.label_frames": 2 * pairs, "annotate.pairs": pairs}
     config = with_dotted(config, counts)
-    workspace, print_ = Workspace(config.dir), fingerprint(source)
+    workspace, print_ = Workspace(config.dir), fingerprint(source, name)
     _check_same(workspace, print_, force)
     bodies = {
         "collect": lambda config, workspace: _store_frames(config, workspace, source, print_),
@@ -98,9 +98,10 @@ def import_motif(
     return f"{pairs:,} pairs in {config.dir}; R_ψ comes next: sensei distill --dir {config.dir}"
 
 
-def fingerprint(source: MotifFolder) -> str:
-    """Return a hash of the labels and the pictures' shape, by which a label set is recognised."""
-    digest = hashlib.sha256(json.dumps([list(source.images.shape), *source.preferences]).encode())
+def fingerprint(source: MotifFolder, name: str) -> str:
+    """Return a hash of the labels, the pictures' shape and whose labels are trained on."""
+    known = [name, list(source.images.shape), *source.preferences]
+    digest = hashlib.sha256(json.dumps(known).encode())
     for said in source.preferences.values():
         digest.update(said.tobytes())
     return digest.hexdigest()
@@ -112,19 +113,18 @@ def _check_same(workspace: Workspace, print_: str, force: bool) -> None:
     if record is None or force or record.summary.get("fingerprint", print_) == print_:
         return
     raise UsageError(
-        f"--dir {workspace.root} holds another imported label set: use --dir OTHER, or --force "
-        "to replace it"
+        f"--dir {workspace.root} holds another imported label set, or --preference was another: "
+        "use --dir OTHER, or --force to replace it"
     )
 
 
 def _store_frames(
     config: RunConfig, workspace: Workspace, source: MotifFolder, print_: str
 ) -> dict[str, Any]:
-    """Store both frames of every pair; frames that an interrupted import stored stay."""
+    """Store both frames of every pair, and nothing that an interrupted import has left."""
     pairs = len(source.images)
     with LabelStore(workspace.labels) as store, Progress("import", pairs, "pairs") as progress:
-        if workspace.fresh:
-            store.truncate_frames(workspace.key, 0)
+        store.truncate_frames(workspace.key, 0)
         for start in range(0, pairs, CHUNK):
             rows = range(start, min(start + CHUNK, pairs))
             store.add_frames(_frames(source, rows, config.env.image_size, workspace.key))
