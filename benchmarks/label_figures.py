@@ -93,8 +93,8 @@ def share_needed(n: int, ours: list[Cell], other: list[Cell]) -> str:
     sizes = sorted({cell["pairs"] for cell in other})
     curve = np.maximum.accumulate([mean(chosen(other, pairs=size), "accuracy") for size in sizes])
     reached = mean(ours, "accuracy")
-    if reached > curve[-1]:
-        return f"< {n / sizes[-1]:.0%}"
+    if reached > curve[-1]:  # no number of uniform labels that was tried was enough
+        return f"< {n / sizes[-1]:.0%}" if n <= sizes[-1] else ""
     if reached < curve[0]:
         return f"> {n / sizes[0]:.0%}"
     return f"{n / np.exp(np.interp(reached, curve, np.log(sizes))):.0%}"
@@ -148,7 +148,10 @@ def draw(cells: list[Cell], path: Path) -> None:
             line(right, uncertain, "balanced", f"uncertain, {name}", f"C{number}", "-")
     titles = ("pairs ordered as by the oracle, %", "… mean over pairs of scores, %")
     for axis, title in zip((left, right), titles, strict=True):
+        sizes = sorted({cell["pairs"] for cell in cells})
         axis.set(xscale="log", xlabel="labelled pairs")
+        axis.set_xticks(sizes, [f"{n:,}" for n in sizes])
+        axis.minorticks_off()
         axis.set_title(title, fontsize=9, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
