@@ -69,7 +69,7 @@ def test_collected_episodes_may_be_kept_by_every_method() -> None:
     for method in ("sensei", "p2e"):
         steps = plan(with_dotted(preset(method=method), {"explore.keep_collected": True}))
         inputs = {step.key: step.inputs for step in steps}
-        assert list(inputs)[0] == "collect"
+        assert next(iter(inputs)) == "collect"
         assert inputs["explore"][-1] == "collect"
 
 
