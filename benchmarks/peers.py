@@ -60,6 +60,8 @@ class Args:
     """Widths of DreamerV3's presets of this name; ours are the sizes xs and s."""
     python: Path | None = None
     """The interpreter of the environment that holds the peers."""
+    programs: tuple[str, ...] = ()
+    """Only these, by name (the 12m ones together need more than 24 GB); all when none is named."""
     steps: int = 5
     """Timed steps of each program, after two of warm-up."""
     threads: int = 2
@@ -154,7 +156,8 @@ def started(args: Args) -> Iterator[list[Child]]:
         print(f"{package} is left out: {where} -m pip install {TORCH} {PINS[package]}")
     try:
         for entry in ENTRIES:
-            if entry.package in absent:
+            unwanted = args.programs and entry.name not in args.programs
+            if unwanted or entry.package in absent:
                 continue
             python = sys.executable if entry.package == "sensei" else str(args.python)
             children.append(Child(entry, python, args))
