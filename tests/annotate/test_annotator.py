@@ -8,7 +8,6 @@ import pytest
 from sensei.annotate.annotator import Annotator, AnnotatorConfig, resolve
 from sensei.annotate.build import build_annotator
 from sensei.annotate.oracle import NoisyOracle, Oracle
-from sensei.annotate.prompts import load_prompt, prompt_names
 from sensei.data.records import Frame
 from sensei.types import UsageError
 
@@ -37,12 +36,6 @@ def ask(annotator, first, second):
 )
 def test_auto_takes_what_is_there(config, environ, kind):
     assert resolve(AnnotatorConfig(**config), True, "tiny", environ).kind == kind
-
-
-def test_prompt_follows_the_environment():
-    assert resolve(AnnotatorConfig(), True, "keychest", {}).prompt == "keychest"
-    assert resolve(AnnotatorConfig(), True, "gym:Other", {}).prompt == "generic"
-    assert resolve(AnnotatorConfig(prompt="keyroom"), True, "keychest", {}).prompt == "keyroom"
 
 
 def test_no_oracle_names_the_remedy():
@@ -132,27 +125,3 @@ def test_noise_is_a_function_of_the_question():
     swapped = [ask(one, frames[i + 1], frames[i]).choice for i in range(99)]
     flipped = [a == "first" for a in first]
     assert flipped != [a == "second" for a in swapped]  # the order shown is part of the question
-
-
-def test_prompts(tmp_path):
-    assert {"generic", "keychest", "keyroom", "robodesk"} <= set(prompt_names())
-    assert len({load_prompt(name).hash for name in prompt_names()}) == len(prompt_names())
-    for name in prompt_names():
-        prompt = load_prompt(name)
-        assert prompt.name == name and prompt.version >= 1 and "---" not in prompt.body
-        assert all(word in prompt.body for word in ('"first"', '"second"', '"tie"', '"unknown"'))
-    own = tmp_path / "mine.md"
-    own.write_text("---\nname: doors\nversion: 4\n---\n\nLook at the doors.\n")
-    prompt = load_prompt(str(own))
-    assert (prompt.name, prompt.version, prompt.body) == ("doors", 4, "Look at the doors.")
-    own.write_text("Look at the doors.")
-    assert load_prompt(str(own)).hash == prompt.hash
-    assert load_prompt(str(own)).name == "mine"
-    own.write_text("---\nversion: four\n---\nx")
-    with pytest.raises(UsageError, match="version is 'four'"):
-        load_prompt(str(own))
-    own.write_text("---\nname: x\n---\n")
-    with pytest.raises(UsageError, match="no text"):
-        load_prompt(str(own))
-    with pytest.raises(UsageError, match="generic, keychest, keyquest, keyroom"):
-        load_prompt("keychst")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from sensei.annotate.prompts import has_prompt
+from sensei.annotate.prompts import find_prompt
 from sensei.data.records import Answer, Frame
 from sensei.types import UsageError
 
@@ -76,8 +76,10 @@ class AnnotatorConfig:
     """vlm: json = structured answer · logprobs = one letter with its probabilities · auto =
     logprobs where the server returns them, else json."""
     prompt: str = "auto"
-    """vlm: a prompt's name, or the path of a Markdown file; auto = the environment's own, else
-    generic."""
+    """vlm: a prompt's name, its kind (specific, general, goal), or the path of a Markdown file;
+    auto = goal where there is one, else the environment's specific prompt, else generic."""
+    goal: str = ""
+    """vlm: what is wanted, for a prompt of kind goal."""
     detail: Literal["auto", "low", "high"] = "auto"
     """vlm: the image detail asked of the server."""
     timeout_s: float = 60.0
@@ -122,7 +124,7 @@ def resolve(
     Args:
         config: as the user wrote it.
         has_oracle: whether the environment has ``oracle_score()``.
-        env_name: the environment's name; a prompt of that name is preferred to ``generic``.
+        env_name: the environment's name; its own prompts are preferred to those for any.
         environ: the environment variables; those of the process by default.
 
     Raises:
@@ -130,7 +132,7 @@ def resolve(
             without prices.
     """
     environ = os.environ if environ is None else environ
-    kind, prompt = config.kind, config.prompt
+    kind = config.kind
     if kind == "auto":
         served = (
             config.base_url or environ.get(config.api_key_env) or environ.get("OPENAI_BASE_URL")
@@ -141,8 +143,7 @@ def resolve(
             f"the environment {env_name or 'given'} has no oracle_score(): choose --annotator vlm "
             f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
         )
-    if prompt == "auto":
-        prompt = env_name if has_prompt(env_name) else "generic"
+    prompt = find_prompt(config.prompt, env_name, config.goal)
     if kind == "vlm" and config.budget is not None and None in (config.price_in, config.price_out):
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices are unknown: "

@@ -53,7 +53,7 @@ class VisionModel:
     def __init__(self, config: AnnotatorConfig) -> None:
         """Load the prompt and, where no model is named, ask the server for its only one."""
         self.config = config
-        self.prompt = load_prompt(config.prompt)
+        self.prompt = load_prompt(config.prompt, config.goal)
         self._key = os.environ.get(config.api_key_env, "")
         self._url = config.base_url or os.environ.get("OPENAI_BASE_URL") or None
         if not self._key and self._url is None:
