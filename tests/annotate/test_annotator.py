@@ -56,6 +56,7 @@ def test_a_budget_needs_prices():
     [
         {"flip_rate": 1.5},
         {"tie_rate": -0.1},
+        {"difficulty": -1.0},
         {"repeats": 0},
         {"concurrency": 0},
         {"timeout_s": 0.0},
@@ -88,11 +89,11 @@ def test_oracle_is_exact_and_antisymmetric():
         ask(Oracle(), low, frame(3))
 
 
-def choices(n=1500, **rates):
+def choices(n=1500, gap=1.0, **rates):
     annotator = NoisyOracle(**rates)
 
     async def ask_all():
-        pairs = [(frame(2 * i, 0.0), frame(2 * i + 1, 1.0)) for i in range(n)]
+        pairs = [(frame(2 * i, 0.0), frame(2 * i + 1, gap)) for i in range(n)]
         return [(await annotator.compare(*pair)).choice for pair in pairs]
 
     return np.array(asyncio.run(ask_all()))
@@ -112,6 +113,17 @@ def choices(n=1500, **rates):
 )
 def test_noise_has_its_rates(rates, choice, share):
     assert abs(np.mean(choices(**rates) == choice) - share) < 0.04
+
+
+def test_close_pairs_are_harder():
+    """Difficulty 2: gaps of 2 ln 9, 2 ln 3 and almost 0 are wrong in 10 %, 25 % and 50 %."""
+    for gap, share in ((2 * np.log(9), 0.1), (2 * np.log(3), 0.25), (1e-6, 0.5)):
+        wrong = choices(gap=gap, difficulty=2.0) == "first"
+        assert abs(np.mean(wrong) - share) < 0.04
+    # Both kinds of error at once cancel: 0.25 · 0.9 + 0.75 · 0.1.
+    both = choices(gap=2 * np.log(3), difficulty=2.0, flip_rate=0.1) == "first"
+    assert abs(np.mean(both) - 0.3) < 0.04
+    assert NoisyOracle(difficulty=2.0).name == "noisy(difficulty=2,seed=0)"
 
 
 def test_noise_is_a_function_of_the_question():

