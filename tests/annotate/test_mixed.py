@@ -12,7 +12,7 @@ from sensei.annotate.mixed import Member, Mixed, combine
 from sensei.annotate.oracle import Oracle
 from sensei.annotate.quality import quality
 from sensei.annotate.run import annotate
-from sensei.annotate.second import ask_second
+from sensei.annotate.second import build_second
 from sensei.data.records import Answer
 from sensei.testing.server import FakeVLM, brighter
 from sensei.types import UsageError
@@ -132,11 +132,21 @@ def test_a_second_annotator_measures_and_trains_nothing(make_store):
     config = AnnotatorConfig(kind="oracle", second="noisy@3", second_share=0.25, flip_rate=0.3)
     annotate(store, Oracle(), config)
     before = store.labels("oracle")
-    assert ask_second(store, config, "oracle").asked == 50
-    assert ask_second(store, config, "oracle").asked == 0
+    second = build_second(config, "oracle")
+    assert [second.ask(store).asked for _ in range(2)] == [50, 0]
     np.testing.assert_array_equal(store.labels("oracle").y, before.y)
     (both,) = quality(store, "oracle").agreement.values()
     assert both.share.n == 50 and 0.5 < both.share.value < 0.9
-    assert ask_second(store, AnnotatorConfig(kind="oracle"), "oracle") is None
+    assert build_second(AnnotatorConfig(kind="oracle"), "oracle") is None
     with pytest.raises(UsageError, match="which is the first annotator itself"):
-        ask_second(store, AnnotatorConfig(kind="oracle", second="oracle"), "oracle")
+        build_second(AnnotatorConfig(kind="oracle", second="oracle"), "oracle")
+
+
+def test_a_password_in_a_member_is_refused_and_not_repeated():
+    for fields in (
+        {"second": "vlm@m@http://me:secret@h/v1"},
+        {"members": ("vlm@http://a:secret@h",)},
+    ):
+        with pytest.raises(UsageError, match="a name or password") as error:
+            AnnotatorConfig(**fields)
+        assert "secret" not in str(error.value)

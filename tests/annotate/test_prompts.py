@@ -3,7 +3,8 @@
 import pytest
 
 from sensei.annotate.annotator import AnnotatorConfig, resolve
-from sensei.annotate.prompts import CHOICES, KINDS, find_prompt, load_prompt, prompt_names
+from sensei.annotate.prompts import KINDS, find_prompt, load_prompt, prompt_names
+from sensei.data.records import CHOICES
 from sensei.types import UsageError
 
 OWN = ("keyroom", "keychest", "robodesk", "pokemon", "keyquest", "crafter")

@@ -74,21 +74,23 @@ def test_always_first_is_called_useless(make_store):
     assert not found.informative
 
 
-def test_an_always_second_server_in_both_orders(make_store):
+@pytest.mark.parametrize(("side", "wire"), [("first", "logprobs"), ("second", "json")])
+def test_a_server_that_looks_at_nothing_in_both_orders(make_store, side, wire):
     store = make_store(40)
-    with FakeVLM(lambda a, b: "second") as server:
+    with FakeVLM(lambda a, b: side) as server:
         config = AnnotatorConfig(kind="vlm", base_url=server.base_url, prompt="generic",
-                                 orders="both", wire="json")  # fmt: skip
+                                 orders="both", wire=wire)  # fmt: skip
         annotate(store, build_annotator(config), config)
     found = quality(store)
-    assert found.position_bias.value == 0.0
+    assert found.position_bias.value == (1.0 if side == "first" else 0.0)
     assert found.order_inconsistency.value == 1.0
-    assert found.label_accuracy is None  # every label is ½
+    np.testing.assert_allclose(store.labels().y, 0.5, atol=0.01)
+    assert found.decided.value == 0.0 and found.label_accuracy is None
     assert found.money is None and found.tokens == 80 * 505
-    assert found.latency_s > 0
-    assert "the second image is chosen in" in found.verdict
+    assert 0 < found.latency_s <= found.latency_p95_s
+    assert f"carry no information: the {side} image is chosen in 100%" in found.verdict
     assert "Inconsistent: 100%" in found.verdict
-    assert not found.informative and set(store.labels().y) == {0.5}
+    assert not found.informative
 
 
 def test_a_biased_annotator_is_told_to_ask_both_orders(make_store):

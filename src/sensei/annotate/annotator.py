@@ -128,13 +128,21 @@ class AnnotatorConfig:
         ):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
-        if "@" in urlsplit(self.base_url or "").netloc:
+        one = {"base_url": (self.base_url or "",), "second": (self.second,)}
+        for name, addresses in (one | {"members": self.members}).items():
+            if not any(map(_has_password, addresses)):
+                continue
             raise UsageError(
-                "annotator.base_url contains a name or password, which would be stored with the "
+                f"annotator.{name} contains a name or password, which would be stored with the "
                 f"run: remove it and put the key in the environment variable {self.api_key_env}"
             )
         if self.timeout_s <= 0:
             raise UsageError(f"annotator.timeout_s is {self.timeout_s}; give a positive number")
+
+
+def _has_password(address: str) -> bool:
+    """Whether a URL in the text, after MODEL@ or alone, names a user."""
+    return "@" in urlsplit(address[max(0, address.find("http")) :]).netloc
 
 
 def resolve(

@@ -13,7 +13,7 @@ from sensei.types import UsageError
 
 _MEMBER = re.compile(
     r"(?P<kind>oracle|noisy|vlm|text|human)"
-    r"(@(?P<variant>(?!https?://)[^=]+?))?(@(?P<url>https?://[^=@]+))?(=(?P<weight>\d+(\.\d+)?))?"
+    r"(@(?P<variant>(?!https?://)[^=@]+))?(@(?P<url>https?://[^=@]+))?(=(?P<weight>\d+(\.\d+)?))?"
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sensei.annotate.measures import Agreement, Share
+from sensei.annotate.measures import UNDECIDED, Agreement, Share
 from sensei.data.label_store import LabelStore
 from sensei.data.label_tables import AnswerTable, LabelSet
 
@@ -34,7 +34,8 @@ def self_agreement(answers: AnswerTable) -> Agreement | None:
 
 def cycles(labels: LabelSet) -> Share | None:
     """Look at every three frames of which all three pairs are decided: do they form a circle?"""
-    decided = labels.select((labels.status == "labelled") & (labels.y != 0.5))
+    certain = np.abs(labels.y - 0.5) > UNDECIDED
+    decided = labels.select((labels.status == "labelled") & certain)
     better = np.where(decided.y > 0.5, decided.second, decided.first).tolist()
     worse = np.where(decided.y > 0.5, decided.first, decided.second).tolist()
     beats = set(zip(better, worse, strict=True))

@@ -114,7 +114,7 @@ class Quality:
     accuracy: Share | None
     """Share of right answers among first and second where the oracle's scores differ."""
     label_accuracy: Share | None
-    """The same of the pairs' labels, that is after averaging; labels of exactly ½ are left out."""
+    """The same of the pairs' labels, that is after averaging; labels of ½ are left out."""
     by_difficulty: list[Difficulty]
     """Label accuracy in thirds of the score gap, the hardest first."""
     calibration: Calibration | None

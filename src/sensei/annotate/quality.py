@@ -9,9 +9,9 @@ import numpy as np
 
 from sensei.annotate import consistency, truth
 from sensei.annotate.measures import UNDECIDED, Quality, Share
-from sensei.annotate.prompts import CHOICES
 from sensei.annotate.verdict import verdict
 from sensei.data.label_store import LabelStore
+from sensei.data.records import CHOICES
 
 __all__ = ["Quality", "Share", "quality"]
 

@@ -5,23 +5,34 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from sensei.annotate.annotator import AnnotatorConfig
+from sensei.annotate.annotator import Annotator, AnnotatorConfig
 from sensei.annotate.build import build_annotator, member_config
 from sensei.annotate.run import AnnotateSummary, annotate
 from sensei.data.label_store import LabelStore
 from sensei.types import UsageError
 
 
-def ask_second(store: LabelStore, config: AnnotatorConfig, first: str) -> AnnotateSummary | None:
-    """Ask ``annotator.second`` about the first ``annotator.second_share`` of the pairs.
+@dataclasses.dataclass(frozen=True)
+class Second:
+    """Who looks at the pairs as well."""
 
-    Args:
-        store: with the pairs.
-        config: resolved.
-        first: name of the annotator whose labels are measured.
+    annotator: Annotator
+    config: AnnotatorConfig
+
+    def ask(self, store: LabelStore) -> AnnotateSummary:
+        """Ask about the first ``annotator.second_share`` of the pairs, as far as still open."""
+        wanted = math.ceil(self.config.second_share * store.count_pairs())
+        left = max(0, wanted - len(store.labels(self.annotator.name)))
+        return annotate(store, self.annotator, dataclasses.replace(self.config, max_pairs=left))
+
+
+def build_second(config: AnnotatorConfig, first: str) -> Second | None:
+    """Make the second annotator of a resolved configuration; None where there is none.
+
+    Called before the first is asked, so that a mistake costs nothing.
 
     Raises:
-        UsageError: the second annotator is the first.
+        UsageError: it cannot be made, or is the annotator named ``first`` itself.
     """
     if not config.second:
         return None
@@ -32,6 +43,4 @@ def ask_second(store: LabelStore, config: AnnotatorConfig, first: str) -> Annota
             f"annotator.second is {config.second!r}, which is the first annotator itself: give "
             "another one, or --annotator.repeats 2 to see how far it agrees with itself"
         )
-    wanted = math.ceil(config.second_share * store.count_pairs())
-    seen = len(store.labels(annotator.name))
-    return annotate(store, annotator, dataclasses.replace(own, max_pairs=max(0, wanted - seen)))
+    return Second(annotator, own)

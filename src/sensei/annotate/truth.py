@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from sensei.annotate.measures import Calibration, ConfidenceBin, Difficulty, Share
+from sensei.annotate.measures import UNDECIDED, Calibration, ConfidenceBin, Difficulty, Share
 from sensei.data.label_tables import AnswerTable, LabelSet
 
 BINS = np.linspace(0.5, 1.0, 6)
@@ -67,5 +67,6 @@ def calibration(answers: AnswerTable) -> Calibration | None:
 
 def _correct(labels: LabelSet) -> tuple[np.ndarray, np.ndarray]:
     """Compare the decided labels with the oracle: right or not, and the score gap."""
-    use = (labels.status == "labelled") & (labels.true_order >= 0) & (labels.y != 0.5)
+    use = (labels.status == "labelled") & (labels.true_order >= 0)
+    use &= np.abs(labels.y - 0.5) > UNDECIDED
     return (labels.y[use] > 0.5) == (labels.true_order[use] == 1), labels.score_gap[use]

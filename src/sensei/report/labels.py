@@ -60,7 +60,7 @@ def _consistency(q: Numbers) -> Iterator[Row]:
     none = "not measured: no three frames were compared with one another"
     yield "triples that go round in a circle", _or(q["cycles"], none)
     for names, both in q["agreement"].items():
-        yield f"agreement of {names}", _agreement(both)
+        yield "agreement", f"{names}: {_agreement(both)}"
 
 
 def _truth(q: Numbers) -> Iterator[Row]:

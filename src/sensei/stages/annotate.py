@@ -11,7 +11,7 @@ from sensei.annotate.annotator import resolve
 from sensei.annotate.build import build_annotator
 from sensei.annotate.quality import quality
 from sensei.annotate.run import annotate
-from sensei.annotate.second import ask_second
+from sensei.annotate.second import build_second
 from sensei.data.label_store import LabelStore
 from sensei.data.pairs import draw
 from sensei.presets import RunConfig
@@ -30,6 +30,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         has_oracle = bool(np.isfinite(table.score).any())
         who = resolve(config.annotator, has_oracle, config.env.name)
         annotator = build_annotator(who)
+        second = build_second(who, annotator.name)
         workspace.say(f"annotate: {annotator.name} labels {store.count_pairs():,} pairs")
         with Progress("annotate", store.count_pairs(), "pairs") as progress:
             summary = annotate(
@@ -37,7 +38,8 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             )
         if summary.pending and summary.stopped:
             workspace.say(f"annotate: {summary.pending} questions are open: {summary.stopped}")
-        ask_second(store, who, annotator.name)
+        if second:
+            second.ask(store)
         measured = dataclasses.asdict(quality(store, annotator.name))
         if not (store.labels(annotator.name).status == "labelled").any():
             raise SenseiError(

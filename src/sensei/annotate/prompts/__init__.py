@@ -15,7 +15,7 @@ from typing import Any, Literal, cast, get_args
 
 import yaml
 
-from sensei.data.records import Choice
+from sensei.data.records import CHOICES, Choice
 from sensei.fields import nearest
 from sensei.types import UsageError
 
@@ -23,7 +23,6 @@ FOLDER = Path(__file__).parent
 
 Kind = Literal["specific", "general", "goal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 ANY = "any"
 """The ``environment`` of a prompt that fits all."""
