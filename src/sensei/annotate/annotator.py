@@ -91,7 +91,9 @@ class AnnotatorConfig:
     """vlm: a prompt's name, its kind (specific, general, goal), or the path of a Markdown file;
     auto = goal where there is one, else the environment's specific prompt, else generic."""
     goal: str = ""
-    """vlm: what is wanted, for a prompt of kind goal · text: what is interesting, in a sentence."""
+    """vlm: what is wanted, for a prompt of kind goal."""
+    interesting: str = ""
+    """text: what is interesting, in a sentence."""
     dull: str = ""
     """text: what is not interesting, in a sentence; may be empty."""
     text_model: str | None = None

@@ -12,9 +12,9 @@ from sensei.types import UsageError
 
 
 class TextAnnotator:
-    """Prefers the frame whose text is closer in meaning to ``annotator.goal``.
+    """Prefers the frame whose text is closer in meaning to ``annotator.interesting``.
 
-    A text's score is its cosine with the goal, less its cosine with ``annotator.dull`` where there
+    A text's score is its cosine with that, less its cosine with ``annotator.dull`` where there
     is one. No server, no key, no picture; a frame without a text makes the answer unknown.
     """
 
@@ -22,18 +22,18 @@ class TextAnnotator:
         """Load the sentence embedder.
 
         Raises:
-            UsageError: there is no goal, or no model.
+            UsageError: nothing is said to be interesting, or there is no model.
         """
-        if not config.goal.strip():
+        if not config.interesting.strip():
             raise UsageError(
-                "annotator.goal is empty and --annotator text prefers what is closest to it: give "
-                "--annotator.goal 'the player carries a key'"
+                "annotator.interesting is empty and --annotator text prefers what is closest to "
+                "it: give --annotator.interesting 'the player carries a key'"
             )
         own = Path(config.text_model).expanduser() if config.text_model else None
         self._model = SentenceModel(own or installed_model())
-        self._goal, self._dull = config.goal.strip(), config.dull.strip()
+        self._interesting, self._dull = config.interesting.strip(), config.dull.strip()
         self._tie_margin = config.tie_margin
-        wording = f"{self._goal}\0{self._dull}\0{self._tie_margin}"
+        wording = f"{self._interesting}\0{self._dull}\0{self._tie_margin}"
         self.prompt_hash = hashlib.sha256(wording.encode()).hexdigest()[:16]
         self.name = f"text:{own.name if own else PACKAGE}/{self.prompt_hash[:8]}"
 
@@ -51,5 +51,5 @@ class TextAnnotator:
     def score(self, text: str) -> float:
         """Say how close a text is to what is interesting, −2 to 2."""
         said = self._model.embed(text)
-        score = float(said @ self._model.embed(self._goal))
+        score = float(said @ self._model.embed(self._interesting))
         return score - float(said @ self._model.embed(self._dull)) if self._dull else score
