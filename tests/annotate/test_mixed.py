@@ -132,14 +132,15 @@ def test_a_second_annotator_measures_and_trains_nothing(make_store):
     config = AnnotatorConfig(kind="oracle", second="noisy@3", second_share=0.25, flip_rate=0.3)
     annotate(store, Oracle(), config)
     before = store.labels("oracle")
-    second = build_second(config, "oracle")
+    second = build_second(config)
     assert [second.ask(store).asked for _ in range(2)] == [50, 0]
     np.testing.assert_array_equal(store.labels("oracle").y, before.y)
     (both,) = quality(store, "oracle").agreement.values()
     assert both.share.n == 50 and 0.5 < both.share.value < 0.9
-    assert build_second(AnnotatorConfig(kind="oracle"), "oracle") is None
-    with pytest.raises(UsageError, match="which is the first annotator itself"):
-        build_second(AnnotatorConfig(kind="oracle", second="oracle"), "oracle")
+    assert build_second(AnnotatorConfig(kind="oracle")) is None
+    for kind, same in (("oracle", "oracle"), ("noisy", "noisy@0")):
+        with pytest.raises(UsageError, match="which is the first annotator itself"):
+            build_second(AnnotatorConfig(kind=kind, second=same))
 
 
 def test_a_password_in_a_member_is_refused_and_not_repeated():

@@ -26,21 +26,20 @@ class Second:
         return annotate(store, self.annotator, dataclasses.replace(self.config, max_pairs=left))
 
 
-def build_second(config: AnnotatorConfig, first: str) -> Second | None:
+def build_second(config: AnnotatorConfig) -> Second | None:
     """Make the second annotator of a resolved configuration; None where there is none.
 
     Called before the first is asked, so that a mistake costs nothing.
 
     Raises:
-        UsageError: it cannot be made, or is the annotator named ``first`` itself.
+        UsageError: it cannot be made, or is the first annotator itself.
     """
     if not config.second:
         return None
     own, _ = member_config(config, config.second, "annotator.second")
-    annotator = build_annotator(own)
-    if annotator.name == first:
+    if own == dataclasses.replace(config, members=(), second=""):
         raise UsageError(
             f"annotator.second is {config.second!r}, which is the first annotator itself: give "
             "another one, or --annotator.repeats 2 to see how far it agrees with itself"
         )
-    return Second(annotator, own)
+    return Second(build_annotator(own), own)

@@ -30,7 +30,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         has_oracle = bool(np.isfinite(table.score).any())
         who = resolve(config.annotator, has_oracle, config.env.name)
         annotator = build_annotator(who)
-        second = build_second(who, annotator.name)
+        second = build_second(who)
         workspace.say(f"annotate: {annotator.name} labels {store.count_pairs():,} pairs")
         with Progress("annotate", store.count_pairs(), "pairs") as progress:
             summary = annotate(
