@@ -68,7 +68,7 @@ def test_a_goal_is_told_and_is_part_of_the_hash():
     for empty in ("", "  "):
         with pytest.raises(UsageError, match=r"annotator\.goal is empty.*--annotator\.goal '"):
             load_prompt("goal", empty)
-    with pytest.raises(UsageError, match="give --annotator.prompt goal, or no goal"):
+    with pytest.raises(UsageError, match=r"give --annotator.prompt goal, or no goal"):
         load_prompt("keychest", "the chest is open")
 
 
@@ -125,5 +125,5 @@ def test_what_is_wrong_is_named(own, text, words):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UsageError, match="generic, goal, keychest.*specific, general, goal"):
+    with pytest.raises(UsageError, match=r"generic, goal, keychest.*specific, general, goal"):
         load_prompt("keychst")
