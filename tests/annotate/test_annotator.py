@@ -46,9 +46,11 @@ def test_no_oracle_names_the_remedy():
 
 
 def test_a_budget_needs_prices():
-    config = AnnotatorConfig(kind="vlm", budget=5.0, price_in=0.1)
-    with pytest.raises(UsageError, match="price_in and"):
-        resolve(config, True, "", {})
+    local = {"kind": "vlm", "budget": 5.0, "base_url": "http://localhost:8000/v1"}
+    with pytest.raises(UsageError, match=r"price_in and.*token_budget"):
+        resolve(AnnotatorConfig(**local), True, "", {})
+    assert resolve(AnnotatorConfig(**local, price_in=0.1, price_out=0.2), True, "", {})
+    assert resolve(AnnotatorConfig(kind="vlm", budget=5.0), True, "", {})  # OpenAI's are known
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,9 @@ def test_a_budget_needs_prices():
         {"concurrency": 0},
         {"timeout_s": 0.0},
         {"budget": -1.0},
+        {"token_budget": -1},
+        {"requests_per_minute": 0.0},
+        {"price_in": 0.1},
         {"base_url": "http://me:secret@host/v1"},
     ],
 )

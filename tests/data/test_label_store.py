@@ -247,7 +247,7 @@ def test_a_file_of_version_1_is_upgraded_and_nothing_is_lost(tmp_path, monkeypat
         table = store.answers("vlm")
         assert table.p_second[0] == 0.8 and table.tokens.tolist() == [505, 7]
         assert table.requests.tolist() == [1, 1] and np.isnan(table.probabilities).all()
-        assert store.ledger.spending() == Spending(2, 0, 0, 507, 5, 0.25, 0.25)
+        assert store.ledger.spending() == Spending(2, 0, 0, 507, 5, 0.25, 0.25, 505)
         assert store.record(1, "vlm", "swapped", "h", Answer.of("tie", requests=2, wire="json"))
         assert store.answers("vlm").requests.tolist() == [1, 3]
 
@@ -284,7 +284,7 @@ def test_claims_of_the_dead_become_failures_of_unknown_cost(store):
     table = store.answers("x")
     assert table.status.tolist() == ["failed", "failed"]
     assert (table.requests.tolist(), table.unaccounted.tolist()) == ([1, 3], [1, 1])
-    assert store.ledger.spending() == Spending(4, 2, 0, 3, 0, 0.5, 0.5)
+    assert store.ledger.spending() == Spending(4, 2, 0, 3, 0, 0.5, 0.5, 3)
     assert len(store.ledger.claim("x", [Query(1, 0, 0), Query(1, 0, 0, "swapped")])) == 2
 
 

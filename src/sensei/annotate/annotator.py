@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from sensei.annotate.prices import Prices
 from sensei.annotate.prompts import find_prompt
 from sensei.data.records import Answer, Frame
 from sensei.types import UsageError
 
 __all__ = ["Annotator", "AnnotatorConfig", "Answer", "Frame", "resolve"]
+
+OPENAI_MODEL = "gpt-6-luna"
+"""What is asked at OpenAI where no model is named: the one that its decision API serves."""
 
 
 Kind = Literal["auto", "oracle", "noisy", "vlm", "text", "human", "mixed"]
@@ -20,7 +24,11 @@ Kind = Literal["auto", "oracle", "noisy", "vlm", "text", "human", "mixed"]
 
 @runtime_checkable
 class Annotator(Protocol):
-    """Anything that can say which of two frames is the more interesting one."""
+    """Anything that can say which of two frames is the more interesting one.
+
+    Three more are used where they are there: ``prompt``, remembered in the store; ``async
+    prepare(store, frame)``, awaited once before the first question; ``async aclose()``.
+    """
 
     @property
     def name(self) -> str:
@@ -59,6 +67,8 @@ class AnnotatorConfig:
     """Ask about at most this many pairs in one run of the stage; None = all that are pending."""
     budget: float | None = None
     """Stop before spending more than this many dollars on the whole label set; None = no limit."""
+    token_budget: int | None = None
+    """Stop before the whole label set has taken more than this many tokens; None = no limit."""
     concurrency: int = 16
     """Requests in flight."""
 
@@ -81,12 +91,13 @@ class AnnotatorConfig:
     """vlm: an OpenAI-compatible server, say http://localhost:8000/v1; None = OPENAI_BASE_URL, or
     OpenAI."""
     model: str | None = None
-    """vlm: the model; None = the only one the server lists, or gpt-4o-mini at OpenAI."""
+    """vlm: the model; None = the only one the server lists, or gpt-6-luna at OpenAI."""
     api_key_env: str = "OPENAI_API_KEY"
     """vlm: the environment variable that holds the key. The key itself is never stored."""
-    wire: Literal["auto", "json", "logprobs"] = "auto"
-    """vlm: json = structured answer · logprobs = one letter with its probabilities · auto =
-    logprobs where the server returns them, else json."""
+    wire: Literal["auto", "decisions", "systemone", "logprobs", "json"] = "auto"
+    """vlm: decisions, systemone = a decision API, every option with its probability · logprobs =
+    one letter with its probabilities · json = structured answer · auto = the first of these that
+    the server offers."""
     prompt: str = "auto"
     """vlm: a prompt's name, its kind (specific, general, goal), or the path of a Markdown file;
     auto = goal where there is one, else the environment's specific prompt, else generic."""
@@ -104,10 +115,14 @@ class AnnotatorConfig:
     """vlm: seconds before a request is given up and retried."""
     retries: int = 5
     """vlm: how often a request is retried (Retry-After is honoured)."""
+    requests_per_minute: float | None = None
+    """vlm: send no more than this; None = no limit but concurrency and Retry-After."""
+    tokens_per_minute: float | None = None
+    """vlm: spend no more tokens than this; None = no limit."""
     price_in: float | None = None
-    """vlm: dollars per million input tokens; None = unknown."""
+    """vlm: dollars per million input tokens; None = as published, if the model is known."""
     price_out: float | None = None
-    """vlm: dollars per million output tokens; None = unknown."""
+    """vlm: dollars per million output tokens; None = as published, if the model is known."""
 
     def __post_init__(self) -> None:
         """Reject values that can only be mistakes."""
@@ -119,17 +134,14 @@ class AnnotatorConfig:
         for name in ("repeats", "concurrency"):
             if getattr(self, name) < 1:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 1 or more")
-        for name in (
-            "tie_margin",
-            "difficulty",
-            "retries",
-            "budget",
-            "max_pairs",
-            "price_in",
-            "price_out",
-        ):
+        amounts = ("tie_margin", "difficulty", "retries", "max_pairs", "price_in", "price_out")
+        for name in (*amounts, "budget", "token_budget"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
+        if (self.price_in is None) != (self.price_out is None):
+            raise UsageError(
+                "annotator.price_in and annotator.price_out belong together: give both"
+            )
         one = {"base_url": (self.base_url or "",), "second": (self.second,)}
         for name, addresses in (one | {"members": self.members}).items():
             if not any(map(_has_password, addresses)):
@@ -138,8 +150,17 @@ class AnnotatorConfig:
                 f"annotator.{name} contains a name or password, which would be stored with the "
                 f"run: remove it and put the key in the environment variable {self.api_key_env}"
             )
-        if self.timeout_s <= 0:
-            raise UsageError(f"annotator.timeout_s is {self.timeout_s}; give a positive number")
+        for name in ("timeout_s", "requests_per_minute", "tokens_per_minute"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise UsageError(f"annotator.{name} is {value}; give a positive number")
+
+
+def prices_of(config: AnnotatorConfig, environ: Mapping[str, str] | None = None) -> Prices:
+    """Return the prices of the model that the configuration names, as far as they are known."""
+    environ = os.environ if environ is None else environ
+    url = config.base_url or environ.get("OPENAI_BASE_URL") or None
+    model = config.model or ("" if url else OPENAI_MODEL)
+    return Prices(model, url, config.price_in, config.price_out)
 
 
 def _has_password(address: str) -> bool:
@@ -178,10 +199,11 @@ def resolve(
             f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
         )
     prompt = find_prompt(config.prompt, env_name, config.goal)
-    if kind == "vlm" and config.budget is not None and None in (config.price_in, config.price_out):
+    if kind == "vlm" and config.budget is not None and not prices_of(config, environ).known:
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices are unknown: "
-            "give annotator.price_in and annotator.price_out in dollars per million tokens"
+            "give annotator.price_in and annotator.price_out in dollars per million tokens, "
+            "or annotator.token_budget instead"
         )
     # A person looks at one pair at a time.
     concurrency = 1 if kind == "human" else config.concurrency

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sensei.data.label_rows import ANSWER_COLUMNS, answer_row
 from sensei.data.label_schema import explained, transaction
-from sensei.data.records import Answer, FirstTurn, Query, Spending
+from sensei.data.records import Answer, FirstTurn, Order, Query, Spending
 
 INTERRUPTED = "interrupted: the process ended before the answer was stored"
 
@@ -30,52 +30,57 @@ class Ledger:
 
     def claim(self, annotator: str, queries: Iterable[Query]) -> list[Query]:
         """Claim questions for this process; return those that nobody asks or has answered."""
-        sql = """INSERT INTO asking SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (
-            SELECT 1 FROM queries WHERE pair = ?1 AND annotator = ?2 AND shown = ?3
-            AND repeat = ?4 AND status <> 'failed') ON CONFLICT DO NOTHING"""
-        me = _myself()
+        sql = """INSERT INTO asking (pair, annotator, shown, repeat, owner)
+            SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM queries
+            WHERE (pair, annotator, shown, repeat) = (?1, ?2, ?3, ?4) AND status <> 'failed')
+            ON CONFLICT DO NOTHING"""
         with transaction(self._connection, self._path) as db:
-            return [
-                q
-                for q in queries
-                if db.execute(sql, (q.pair, annotator, q.order, q.repeat, me)).rowcount
-            ]
+            return [q for q in queries if db.execute(sql, _claim(annotator, q)).rowcount]
 
     def release(self, annotator: str, queries: Iterable[Query]) -> None:
         """Give up claims on questions that were not sent."""
         with transaction(self._connection, self._path) as db:
             drop_claims(db, annotator, queries)
 
+    def sent_again(self, annotator: str, query: Query) -> None:
+        """Note, before it goes out, a further request for a claimed question."""
+        sql = f"UPDATE asking SET sent = sent + 1 WHERE {_CLAIM}"
+        with transaction(self._connection, self._path) as db:
+            db.execute(sql, _claim(annotator, query))
+
+    def abandon(self, annotator: str, queries: Iterable[Query]) -> None:
+        """Turn this process' claims into failures of unknown cost: they were cut off."""
+        sql = f"SELECT pair, annotator, shown, repeat, sent FROM asking WHERE {_CLAIM}"
+        with transaction(self._connection, self._path) as db:
+            for query in queries:
+                _lose(db, db.execute(sql, _claim(annotator, query)).fetchall())
+
     def settle(self) -> int:
         """Turn the claims of dead processes into failures of unknown cost; return how many.
 
         They are asked again like every failure.
         """
-        lost = Answer.failed(INTERRUPTED, requests=1, unaccounted=1)
         with transaction(self._connection, self._path) as db:
             owners = [owner for (owner,) in db.execute("SELECT DISTINCT owner FROM asking")]
             dead = [owner for owner in owners if not _alive(owner)]
-            claims = [
-                row
-                for owner in dead
-                for row in db.execute(
-                    "DELETE FROM asking WHERE owner = ? RETURNING pair, annotator, shown, repeat",
-                    (owner,),
-                ).fetchall()
-            ]
-            for pair, annotator, shown, repeat in claims:
-                store_answer(db, annotator, "", Query(pair, 0, 0, shown, repeat), lost)
+            sql = "SELECT pair, annotator, shown, repeat, sent FROM asking WHERE owner = ?"
+            claims = [row for owner in dead for row in db.execute(sql, (owner,))]
+            _lose(db, claims)
         return len(claims)
 
     def spending(self) -> Spending:
         """Add up what every answer, failure and first turn took."""
         sql = """SELECT total(requests), total(unaccounted), (SELECT count(*) FROM asking),
-            total(tokens_in), total(tokens_out), total(money), coalesce(max(money), 0) FROM (
+            total(tokens_in), total(tokens_out), total(money), coalesce(max(money), 0),
+            coalesce(max(tokens_in + tokens_out), 0) FROM (
             SELECT requests, unaccounted, tokens_in, tokens_out, money FROM queries UNION ALL
             SELECT requests, 0, tokens_in, tokens_out, money FROM first_turns)"""
         with explained(self._path):
-            *counts, money, dearest = self._connection.execute(sql).fetchone()
-        return Spending(*map(int, counts), money=money, dearest=float(dearest))
+            *counts, money, dearest, tokens = self._connection.execute(sql).fetchone()
+        requests, unaccounted, in_flight, tokens_in, tokens_out = map(int, counts)
+        return Spending(
+            requests, unaccounted, in_flight, tokens_in, tokens_out, money, float(dearest), tokens
+        )
 
     def first_turn(self, prompt_hash: str, model: str, env: str) -> FirstTurn | None:
         """Return what this model said of this environment, None if it was not asked yet."""
@@ -108,8 +113,23 @@ def store_answer(
 
 def drop_claims(db: sqlite3.Connection, annotator: str, queries: Iterable[Query]) -> None:
     """Remove this process' claims inside a transaction."""
-    sql = "DELETE FROM asking WHERE (pair, annotator, shown, repeat, owner) = (?,?,?,?,?)"
-    db.executemany(sql, [(q.pair, annotator, q.order, q.repeat, _myself()) for q in queries])
+    db.executemany(f"DELETE FROM asking WHERE {_CLAIM}", [_claim(annotator, q) for q in queries])
+
+
+_CLAIM = "(pair, annotator, shown, repeat, owner) = (?,?,?,?,?)"
+
+
+def _claim(annotator: str, q: Query) -> tuple[int, str, str, int, str]:
+    return q.pair, annotator, q.order, q.repeat, _myself()
+
+
+def _lose(db: sqlite3.Connection, claims: list[tuple[int, str, Order, int, int]]) -> None:
+    """Record claims as failures that may have cost as much as was sent."""
+    for pair, annotator, shown, repeat, sent in claims:
+        lost = Answer.failed(INTERRUPTED, requests=sent, unaccounted=sent)
+        store_answer(db, annotator, "", Query(pair, 0, 0, shown, repeat), lost)
+        key = (pair, annotator, shown, repeat)
+        db.execute("DELETE FROM asking WHERE (pair, annotator, shown, repeat) = (?,?,?,?)", key)
 
 
 def _upsert() -> str:
@@ -143,9 +163,11 @@ def _alive(owner: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in the system's ticks; empty if there is no such process."""
+    """Return when a process started, in the system's ticks; empty if no such process runs."""
     try:
-        # After the name, which may contain anything, the start time is the twentieth word.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        # After the name, which may contain anything, come the state and, as the twentieth word,
+        # the start time.
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if words[0] in "ZX" else words[19]  # killed, but its parent has not noticed yet

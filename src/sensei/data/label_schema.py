@@ -59,7 +59,7 @@ MIGRATIONS: list[list[str]] = [
         """CREATE TABLE asking (
             pair INTEGER NOT NULL REFERENCES pairs ON DELETE CASCADE,
             annotator TEXT NOT NULL, shown TEXT NOT NULL, repeat INTEGER NOT NULL,
-            owner TEXT NOT NULL,
+            owner TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 1,
             PRIMARY KEY (pair, annotator, shown, repeat)) WITHOUT ROWID""",
         """CREATE TABLE first_turns (
             prompt_hash TEXT NOT NULL, model TEXT NOT NULL, env TEXT NOT NULL,

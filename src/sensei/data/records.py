@@ -136,6 +136,7 @@ class Spending:
     """Dollars, as far as prices are known."""
     dearest: float
     """The most that one answer has cost: what an unaccounted request is assumed to cost."""
+    dearest_tokens: int
 
     @property
     def tokens(self) -> int:
