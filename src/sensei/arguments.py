@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args
 import tyro
 import yaml
 
+from sensei.annotate import annotator
 from sensei.core.config import SIZES
 from sensei.fields import field_names, read_file, unknown_field, updated, with_dotted
 from sensei.presets import Budget, RunConfig, preset, run_dir
@@ -24,6 +25,7 @@ from sensei.stages.config import Method
 from sensei.types import UsageError
 
 _BUDGETS, _METHODS = "|".join(get_args(Budget)), "|".join(get_args(Method))
+_ANNOTATORS = "|".join(get_args(annotator.Kind))
 _OPTIONS = "env.options."
 
 
@@ -41,7 +43,7 @@ class Dials:
     """Size of the networks; the budget's own when not given."""
     method: Annotated[str | None, tyro.conf.arg(metavar=_METHODS)] = None
     """How the agent explores (explore.method)."""
-    annotator: Annotated[str | None, tyro.conf.arg(metavar="auto|oracle|noisy|vlm|human")] = None
+    annotator: Annotated[str | None, tyro.conf.arg(metavar=_ANNOTATORS)] = None
     """Who compares pictures (annotator.kind)."""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Task to solve: task, or one of the environment's extra rewards (solve.task)."""

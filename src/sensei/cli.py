@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STAGES = {
     "run": "the whole pipeline, resumable; without PRESET: keychest, quick",
     "collect": "random or Plan2Explore episodes, with frames to label",
-    "annotate": "pairs of frames → which one is more interesting",
+    "annotate": "pairs of frames → which one is more interesting; --quality: how good they are",
     "distill": "labels → the semantic reward",
     "explore": "world model and agent, exploring by the chosen method",
     "solve": "a task on the explored world model",
@@ -84,6 +84,8 @@ def _dispatch(words: list[str]) -> int:
         return _export(rest)
     if command == "import":
         return _import(rest)
+    if command == "annotate" and "--quality" in rest:
+        return _quality(rest)
     return _with_config(command, rest, _doctor if command == "doctor" else None)
 
 
@@ -174,6 +176,23 @@ def _presets(words: list[str]) -> int:
         print(f"{name:10} {preset.about}")
     print("gym:ID     any registered Gymnasium environment")
     print("module:callable  your own: a callable that returns a gymnasium.Env")
+    return 0
+
+
+def _quality(words: list[str]) -> int:
+    """Print what the labels of a run are worth, by annotator; ``--json`` as JSON."""
+    from sensei.arguments import resolve
+    from sensei.report.labels import measured_labels, quality_lines
+    from sensei.run.workspace import Workspace
+
+    rest = [word for word in words if word not in ("--quality", "--json")]
+    _, config = resolve("annotate", rest)
+    found = measured_labels(Workspace(config.dir).labels)
+    if "--json" in words:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return 0
+    for quality in found:
+        print("\n".join(quality_lines(quality)))
     return 0
 
 

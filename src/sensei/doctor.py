@@ -74,6 +74,7 @@ _MODULES = {
     "gameboy": ("pyboy",),
     "robodesk": ("mujoco", "robodesk"),
     "vlm": ("openai",),
+    "text": ("tokenizers",),
 }
 
 
@@ -203,8 +204,8 @@ def _dollars(config: RunConfig, queries: int) -> float | None:
 
 def _missing_extras(config: RunConfig) -> list[str]:
     wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
-    if config.uses_reward and config.annotator.kind == "vlm":
-        wanted.append("vlm")
+    if config.uses_reward and config.annotator.kind in ("vlm", "text"):
+        wanted.append(config.annotator.kind)
     return [
         f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
         for extra in wanted

@@ -177,6 +177,9 @@ def _summary(name: str, said: np.ndarray) -> AnnotateSummary:
         pending=0,
         tokens=0,
         money=0.0,
+        requests=0,
+        unaccounted=0,
+        wire="",
         seconds=0.0,
         stopped="",
     )

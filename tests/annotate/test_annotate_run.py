@@ -13,7 +13,8 @@ import pytest
 
 from sensei.annotate.annotator import AnnotatorConfig
 from sensei.annotate.oracle import NoisyOracle, Oracle
-from sensei.annotate.run import CHUNK, annotate
+from sensei.annotate.questions import CHUNK
+from sensei.annotate.run import annotate
 from sensei.data.label_store import LabelStore
 from sensei.data.records import Answer
 from sensei.types import SenseiError

@@ -8,7 +8,6 @@ import pytest
 from sensei.annotate.annotator import Annotator, AnnotatorConfig, resolve
 from sensei.annotate.build import build_annotator
 from sensei.annotate.oracle import NoisyOracle, Oracle
-from sensei.annotate.prompts import load_prompt, prompt_names
 from sensei.data.records import Frame
 from sensei.types import UsageError
 
@@ -39,12 +38,6 @@ def test_auto_takes_what_is_there(config, environ, kind):
     assert resolve(AnnotatorConfig(**config), True, "tiny", environ).kind == kind
 
 
-def test_prompt_follows_the_environment():
-    assert resolve(AnnotatorConfig(), True, "keychest", {}).prompt == "keychest"
-    assert resolve(AnnotatorConfig(), True, "gym:Other", {}).prompt == "generic"
-    assert resolve(AnnotatorConfig(prompt="keyroom"), True, "keychest", {}).prompt == "keyroom"
-
-
 def test_no_oracle_names_the_remedy():
     for kind in ("auto", "oracle", "noisy"):
         with pytest.raises(UsageError, match="--annotator vlm"):
@@ -53,9 +46,11 @@ def test_no_oracle_names_the_remedy():
 
 
 def test_a_budget_needs_prices():
-    config = AnnotatorConfig(kind="vlm", budget=5.0, price_in=0.1)
-    with pytest.raises(UsageError, match="price_in and"):
-        resolve(config, True, "", {})
+    local = {"kind": "vlm", "budget": 5.0, "base_url": "http://localhost:8000/v1"}
+    with pytest.raises(UsageError, match=r"price_in and.*token_budget"):
+        resolve(AnnotatorConfig(**local), True, "", {})
+    assert resolve(AnnotatorConfig(**local, price_in=0.1, price_out=0.2), True, "", {})
+    assert resolve(AnnotatorConfig(kind="vlm", budget=5.0), True, "", {})  # OpenAI's are known
 
 
 @pytest.mark.parametrize(
@@ -63,10 +58,14 @@ def test_a_budget_needs_prices():
     [
         {"flip_rate": 1.5},
         {"tie_rate": -0.1},
+        {"difficulty": -1.0},
         {"repeats": 0},
         {"concurrency": 0},
         {"timeout_s": 0.0},
         {"budget": -1.0},
+        {"token_budget": -1},
+        {"requests_per_minute": 0.0},
+        {"price_in": 0.1},
         {"base_url": "http://me:secret@host/v1"},
     ],
 )
@@ -95,11 +94,11 @@ def test_oracle_is_exact_and_antisymmetric():
         ask(Oracle(), low, frame(3))
 
 
-def choices(n=1500, **rates):
+def choices(n=1500, gap=1.0, **rates):
     annotator = NoisyOracle(**rates)
 
     async def ask_all():
-        pairs = [(frame(2 * i, 0.0), frame(2 * i + 1, 1.0)) for i in range(n)]
+        pairs = [(frame(2 * i, 0.0), frame(2 * i + 1, gap)) for i in range(n)]
         return [(await annotator.compare(*pair)).choice for pair in pairs]
 
     return np.array(asyncio.run(ask_all()))
@@ -121,6 +120,17 @@ def test_noise_has_its_rates(rates, choice, share):
     assert abs(np.mean(choices(**rates) == choice) - share) < 0.04
 
 
+def test_close_pairs_are_harder():
+    """Difficulty 2: gaps of 2 ln 9, 2 ln 3 and almost 0 are wrong in 10 %, 25 % and 50 %."""
+    for gap, share in ((2 * np.log(9), 0.1), (2 * np.log(3), 0.25), (1e-6, 0.5)):
+        wrong = choices(gap=gap, difficulty=2.0) == "first"
+        assert abs(np.mean(wrong) - share) < 0.04
+    # Both kinds of error at once cancel: 0.25 · 0.9 + 0.75 · 0.1.
+    both = choices(gap=2 * np.log(3), difficulty=2.0, flip_rate=0.1) == "first"
+    assert abs(np.mean(both) - 0.3) < 0.04
+    assert NoisyOracle(difficulty=2.0).name == "noisy(difficulty=2,seed=0)"
+
+
 def test_noise_is_a_function_of_the_question():
     one, other = NoisyOracle(flip_rate=0.5), NoisyOracle(flip_rate=0.5, seed=1)
     frames = [frame(i, float(i)) for i in range(100)]
@@ -132,27 +142,3 @@ def test_noise_is_a_function_of_the_question():
     swapped = [ask(one, frames[i + 1], frames[i]).choice for i in range(99)]
     flipped = [a == "first" for a in first]
     assert flipped != [a == "second" for a in swapped]  # the order shown is part of the question
-
-
-def test_prompts(tmp_path):
-    assert {"generic", "keychest", "keyroom", "robodesk"} <= set(prompt_names())
-    assert len({load_prompt(name).hash for name in prompt_names()}) == len(prompt_names())
-    for name in prompt_names():
-        prompt = load_prompt(name)
-        assert prompt.name == name and prompt.version >= 1 and "---" not in prompt.body
-        assert all(word in prompt.body for word in ('"first"', '"second"', '"tie"', '"unknown"'))
-    own = tmp_path / "mine.md"
-    own.write_text("---\nname: doors\nversion: 4\n---\n\nLook at the doors.\n")
-    prompt = load_prompt(str(own))
-    assert (prompt.name, prompt.version, prompt.body) == ("doors", 4, "Look at the doors.")
-    own.write_text("Look at the doors.")
-    assert load_prompt(str(own)).hash == prompt.hash
-    assert load_prompt(str(own)).name == "mine"
-    own.write_text("---\nversion: four\n---\nx")
-    with pytest.raises(UsageError, match="version is 'four'"):
-        load_prompt(str(own))
-    own.write_text("---\nname: x\n---\n")
-    with pytest.raises(UsageError, match="no text"):
-        load_prompt(str(own))
-    with pytest.raises(UsageError, match="generic, keychest, keyquest, keyroom"):
-        load_prompt("keychst")

@@ -1,6 +1,7 @@
 """The client against a real HTTP server with the faults of real servers."""
 
 import asyncio
+import contextlib
 import time
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from sensei.annotate.annotator import AnnotatorConfig
 from sensei.annotate.build import build_annotator
 from sensei.annotate.run import annotate
-from sensei.annotate.wire import BadAnswerError, parse_json, parse_logprobs
+from sensei.annotate.wire import BadAnswerError
+from sensei.annotate.wire_chat import parse_json, parse_logprobs
 from sensei.data.images import encode_png
 from sensei.data.label_store import LabelStore
 from sensei.data.records import Frame
@@ -17,6 +19,7 @@ from sensei.testing.server import FakeVLM, brighter
 from sensei.types import SenseiError, UsageError
 
 SECRET = "sk-very-secret-0123456789"
+ALL = ("decisions", "systemone", "chat")
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +45,9 @@ def ask(config, first=10.0, second=20.0, times=1, text=""):
         frames = [
             Frame("c", 0, 0, 0, i, picture(b), text=text) for i, b in enumerate((first, second))
         ]
-        for _ in range(times):
-            answer = await annotator.compare(*frames)
-        await annotator.aclose()
+        async with contextlib.aclosing(annotator):
+            for _ in range(times):
+                answer = await annotator.compare(*frames)
         return answer
 
     return asyncio.run(go())
@@ -160,15 +163,18 @@ def test_a_server_that_dies_midway_keeps_the_answers(make_store):
     assert len(store.labels()) >= 27
 
 
-def test_the_key_is_used_and_appears_nowhere(make_store, monkeypatch, tmp_path, capfd):
+@pytest.mark.parametrize("wire", ["decisions", "systemone", "logprobs", "json"])
+def test_the_key_is_used_and_appears_nowhere(make_store, monkeypatch, tmp_path, capfd, wire):
     monkeypatch.setenv("MY_KEY", SECRET)
-    store = make_store(30)
-    with FakeVLM(brighter, key=SECRET, fault=lambda n: "prose" if n == 3 else None) as server:
-        config = configure(server, api_key_env="MY_KEY", wire="json")
-        annotate(store, build_annotator(config), config)
+    store = make_store(12)
+    faults = {3: "letters", 4: "refusal", 5: "cut", 6: "500", 7: "malformed"}
+    with FakeVLM(brighter, key=SECRET, offers=ALL, fault=faults.get) as server:
+        config = configure(server, api_key_env="MY_KEY", wire=wire, retries=0)
+        with contextlib.suppress(SenseiError):  # a cut reply counts as an unreachable server
+            annotate(store, build_annotator(config), config)
         assert server.saw_authorization
-    with FakeVLM(brighter, key="another") as server:  # its error message repeats the key
-        config = configure(server, api_key_env="MY_KEY")
+    with FakeVLM(brighter, key="another", offers=ALL) as server:  # its error repeats the key
+        config = configure(server, api_key_env="MY_KEY", wire=wire)
         with pytest.raises(SenseiError, match=r"refuses the key \(HTTP 401\): set MY_KEY") as error:
             annotate(make_store(5), build_annotator(config), config)
     assert SECRET not in str(error.value)
@@ -176,6 +182,9 @@ def test_the_key_is_used_and_appears_nowhere(make_store, monkeypatch, tmp_path, 
     for file in tmp_path.iterdir():
         assert SECRET.encode() not in file.read_bytes()
     assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_without_a_server_or_a_key_nothing_is_asked():
     with pytest.raises(UsageError, match="environment variable NO_KEY"):
         build_annotator(AnnotatorConfig(kind="vlm", api_key_env="NO_KEY", prompt="generic"))
 
@@ -226,7 +235,8 @@ def test_a_changed_prompt_is_asked_anew(make_store, tmp_path):
 
 
 def test_parse_json_reads_the_schema_only():
-    assert parse_json('{"answer": "tie"}') == ("tie", 0.5)
+    reply = parse_json('{"answer": "tie"}')
+    assert (reply.choice, reply.p_second, reply.probabilities) == ("tie", 0.5, None)
     fenced = '```json\n{"answer": "first"}\n```'
     wrong = ("1", "first", '"first"', '{"answer": "1"}', '["first"]', '{"a": 1}', "Image 1", fenced)
     for prose in (None, "", *wrong):
@@ -236,13 +246,15 @@ def test_parse_json_reads_the_schema_only():
 
 def test_parse_logprobs():
     log = np.log
-    choice, p, _ = parse_logprobs({"A": log(0.2), " B": log(0.6), "C": log(0.2)})
-    assert (choice, p) == ("second", pytest.approx(0.7))
-    choice, p, _ = parse_logprobs(
-        {"A": log(0.3), "\u2581A": log(0.3), "B": log(0.2), "x": log(0.2)}
+    reply = parse_logprobs({"A": log(0.2), " B": log(0.6), "C": log(0.2)})
+    assert (reply.choice, reply.p_second) == ("second", pytest.approx(0.7))
+    reply = parse_logprobs({"A": log(0.3), "\u2581A": log(0.3), "B": log(0.2), "x": log(0.2)})
+    assert (reply.choice, reply.p_second) == ("first", pytest.approx(0.25))
+    assert reply.probabilities == pytest.approx(
+        {"first": 0.6, "second": 0.2, "tie": 0.0, "unknown": 0.0}
     )
-    assert (choice, p) == ("first", pytest.approx(0.25))
-    assert parse_logprobs({"D": log(0.6), "A": log(0.4)})[:2] == ("unknown", None)
+    reply = parse_logprobs({"D": log(0.6), "A": log(0.4)})
+    assert (reply.choice, reply.p_second) == ("unknown", None)
     for prose in ({}, {"The": log(0.9), "A": log(0.1)}):
         with pytest.raises(BadAnswerError):
             parse_logprobs(prose)

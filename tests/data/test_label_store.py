@@ -15,7 +15,7 @@ from sensei.data import label_schema
 from sensei.data.images import decode_png, encode_png
 from sensei.data.label_store import LabelStore
 from sensei.data.label_tables import LabelSet, split_of
-from sensei.data.records import Answer, Frame, Pair, Query
+from sensei.data.records import Answer, FirstTurn, Frame, Pair, Query, Spending
 from sensei.types import SenseiError
 
 
@@ -222,6 +222,91 @@ def test_other_versions_and_other_files(tmp_path, monkeypatch):
     (tmp_path / "text").write_text("no database" * 100)
     with pytest.raises(SenseiError, match="not a readable label store"):
         LabelStore(tmp_path / "text")
+
+
+def test_a_file_of_version_1_is_upgraded_and_nothing_is_lost(tmp_path, monkeypatch):
+    path = tmp_path / "labels.sqlite"
+    monkeypatch.setattr(label_schema, "MIGRATIONS", label_schema.MIGRATIONS[:1])
+    connection = label_schema.connect(path)
+    connection.executescript("""
+        INSERT INTO frames VALUES (1,'collect',0,0,0,3,'train',2.5,'words',x'0000003f'),
+            (2,'collect',0,1,0,3,'train',NULL,'',x'');
+        INSERT INTO pictures VALUES (1,NULL,x'01'),(2,x'02',x'03');
+        INSERT INTO pairs VALUES (1,1,2,0,'uniform');
+        INSERT INTO prompts VALUES ('h','generic',1,'Which?');
+        INSERT INTO queries VALUES
+            (1,'vlm','forward',0,'h','labelled','second',0.8,'B',500,5,0.25,1.5,NULL,'then'),
+            (1,'vlm','swapped',0,'h','failed',NULL,NULL,'',7,0,NULL,0.5,'HTTP 500','then');
+    """)
+    connection.close()
+    monkeypatch.undo()
+    with LabelStore(path) as store:
+        assert store._rows("PRAGMA user_version") == [(len(label_schema.MIGRATIONS),)]
+        assert [f.text for f in store.frames([1, 2])] == ["words", ""]
+        assert store.frames([1])[0].vector == (0.5,) and store.prompt("h") == "Which?"
+        table = store.answers("vlm")
+        assert table.p_second[0] == 0.8 and table.tokens.tolist() == [505, 7]
+        assert table.requests.tolist() == [1, 1] and np.isnan(table.probabilities).all()
+        assert store.ledger.spending() == Spending(2, 0, 0, 507, 5, 0.25, 0.25, 505)
+        assert store.record(1, "vlm", "swapped", "h", Answer.of("tie", requests=2, wire="json"))
+        assert store.answers("vlm").requests.tolist() == [1, 3]
+
+
+def test_a_question_is_claimed_by_one_and_released_by_its_answer(store):
+    a, b, c, _ = add(store)
+    store.add_pairs([Pair(a, b), Pair(b, c)])
+    one, two = (Query(pair, 0, 0) for pair in (1, 2))
+    with LabelStore(store.path) as other:
+        assert store.ledger.claim("x", [one]) == [one]
+        assert other.ledger.claim("x", [one, two]) == [two]
+        assert other.ledger.claim("y", [one]) == [one]
+        assert store.ledger.spending().in_flight == 3
+        other.ledger.release("x", [two])
+        store.record_many("x", "", [(one, Answer.of("tie"))])
+        assert store.ledger.claim("x", [one, two]) == [two]
+        assert store.ledger.settle() == 0  # this process lives
+    assert len(store.answers()) == 1
+
+
+def _claim_and_die(path):
+    with LabelStore(path) as store:
+        store.record(1, "x", "swapped", "", Answer.failed("no", tokens_in=3, money=0.5, requests=2))
+        store.ledger.claim("x", [Query(1, 0, 0), Query(1, 0, 0, "swapped")])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_claims_of_the_dead_become_failures_of_unknown_cost(store):
+    a, b, *_ = add(store)
+    store.add_pairs([Pair(a, b)])
+    child = multiprocessing.get_context("spawn").Process(target=_claim_and_die, args=(store.path,))
+    child.start(), child.join(), child.close()
+    assert store.ledger.spending().in_flight == 2 and store.ledger.settle() == 2
+    table = store.answers("x")
+    assert table.status.tolist() == ["failed", "failed"]
+    assert (table.requests.tolist(), table.unaccounted.tolist()) == ([1, 3], [1, 1])
+    assert store.ledger.spending() == Spending(4, 2, 0, 3, 0, 0.5, 0.5, 3)
+    assert len(store.ledger.claim("x", [Query(1, 0, 0), Query(1, 0, 0, "swapped")])) == 2
+
+
+def test_probabilities_come_back(store):
+    a, b, *_ = add(store)
+    store.add_pairs([Pair(a, b)])
+    said = {"first": 0.2, "second": 0.7, "tie": 0.1, "unknown": 0.0}
+    answer = Answer(0.75, "labelled", "second", wire="logprobs", probabilities=said, images=2)
+    assert store.record(1, "x", "forward", "", answer)
+    table = store.answers()
+    np.testing.assert_array_equal(table.probabilities, [[0.2, 0.7, 0.1, 0.0]])
+    assert (table.wire.tolist(), table.error.tolist()) == (["logprobs"], [""])
+
+
+def test_a_first_turn_is_kept_once_and_its_money_counts(store):
+    turn = FirstTurn("h", "m", "keychest", "A dungeon.", 300, 40, 0.125, 2)
+    assert store.ledger.first_turn("h", "m", "keychest") is None
+    assert store.ledger.remember_first_turn(turn)
+    assert not store.ledger.remember_first_turn(FirstTurn("h", "m", "keychest", "Another."))
+    assert store.ledger.first_turn("h", "m", "keychest") == turn
+    assert store.ledger.first_turn("h", "other", "keychest") is None
+    assert store.money() == 0.125 and store.ledger.spending().tokens == 340
 
 
 def _write(path, start, killed):

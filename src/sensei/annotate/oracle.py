@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+from scipy.special import expit
+
 from sensei.annotate.annotator import AnnotatorConfig
 from sensei.data.records import Answer, Choice, Frame
 from sensei.types import UsageError
@@ -29,14 +31,19 @@ class Oracle:
 
     def choose(self, first: Frame, second: Frame) -> Choice:
         """Return the right answer."""
-        if first.score is None or second.score is None:
-            raise UsageError(
-                "these frames have no oracle score: choose --annotator vlm or --annotator human"
-            )
-        gap = second.score - first.score
+        gap = gap_of(first, second)
         if abs(gap) <= self.tie_margin:
             return "tie"
         return "second" if gap > 0 else "first"
+
+
+def gap_of(first: Frame, second: Frame) -> float:
+    """Return by how much the second frame's score is higher."""
+    if first.score is None or second.score is None:
+        raise UsageError(
+            "these frames have no oracle score: choose --annotator vlm or --annotator human"
+        )
+    return second.score - first.score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,10 @@ class NoisyOracle:
 
     oracle: Oracle = dataclasses.field(default_factory=Oracle)
     flip_rate: float = 0.0
+    difficulty: float = 0.0
+    """The error of Bradley and Terry: a pair whose scores differ by g is answered wrongly with
+    probability σ(−g / difficulty), so a half of the closest ones. In units of the score; 0 = no
+    error of this kind."""
     position_bias: float = 0.0
     tie_rate: float = 0.0
     unknown_rate: float = 0.0
@@ -61,6 +72,7 @@ class NoisyOracle:
         return cls(
             oracle=Oracle(config.tie_margin),
             flip_rate=config.flip_rate,
+            difficulty=config.difficulty,
             position_bias=config.position_bias,
             tie_rate=config.tie_rate,
             unknown_rate=config.unknown_rate,
@@ -72,6 +84,7 @@ class NoisyOracle:
         """``noisy`` with its rates: other rates are another annotator, asked anew."""
         rates = {
             "flip": self.flip_rate,
+            "difficulty": self.difficulty,
             "first": self.position_bias,
             "tie": self.tie_rate,
             "unknown": self.unknown_rate,
@@ -82,7 +95,7 @@ class NoisyOracle:
 
     async def compare(self, first: Frame, second: Frame) -> Answer:
         """Answer as the oracle would, unless the noise says otherwise."""
-        unknown, tie, position, flip = _uniforms(self.seed, first, second)
+        unknown, tie, position, flip = _uniforms(f"{self.seed}", first, second)
         if unknown < self.unknown_rate:
             return Answer.of("unknown")
         if tie < self.tie_rate:
@@ -90,13 +103,21 @@ class NoisyOracle:
         if position < self.position_bias:
             return Answer.of("first")
         choice = self.oracle.choose(first, second)
-        if flip < self.flip_rate and choice in ("first", "second"):
+        wrong = (flip < self.flip_rate) != self._confuses(first, second)
+        if wrong and choice in ("first", "second"):
             choice = "second" if choice == "first" else "first"
         return Answer.of(choice)
 
+    def _confuses(self, first: Frame, second: Frame) -> bool:
+        """Whether the two are mistaken for each other because they are so close."""
+        if not self.difficulty:
+            return False
+        chance = _uniforms(f"{self.seed},difficulty", first, second)[0]
+        return bool(chance < expit(-abs(gap_of(first, second)) / self.difficulty))
 
-def _uniforms(seed: int, first: Frame, second: Frame) -> tuple[float, float, float, float]:
-    """Hash a question into four numbers in [0, 1)."""
+
+def _uniforms(seed: str, first: Frame, second: Frame) -> tuple[float, float, float, float]:
+    """Hash a question into four numbers in [0, 1), by the seed."""
     shown = ";".join(f"{f.stage},{f.env},{f.step}" for f in (first, second))
     digest = hashlib.sha256(f"{seed}|{shown}".encode()).digest()
     a, b, c, d = (int.from_bytes(digest[i : i + 8], "little") / 2**64 for i in (0, 8, 16, 24))

@@ -1,49 +1,46 @@
-"""A vision-language model behind any server that speaks the OpenAI chat API."""
+"""A vision-language model behind any server that speaks one of OpenAI's APIs, or System One."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import time
 from typing import Any
 
-from sensei.annotate.annotator import AnnotatorConfig
+from sensei.annotate.annotator import OPENAI_MODEL, AnnotatorConfig, prices_of
+from sensei.annotate.client import Connection, Tally, is_busy, openai
 from sensei.annotate.prompts import load_prompt
-from sensei.annotate.wire import (
-    OPTIONS,
-    BadAnswerError,
-    messages,
-    parse_json,
-    parse_logprobs,
-)
-from sensei.data.records import Answer, Choice, Frame
+from sensei.annotate.wire import BadAnswerError, Comparison, Reply, Usage, Wire, usage_of
+from sensei.annotate.wire_chat import JsonWire, LogprobsWire, describe_body, message_text
+from sensei.annotate.wire_decisions import DecisionsWire, SystemOneWire
+from sensei.data.label_store import LabelStore
+from sensei.data.records import Answer, FirstTurn, Frame
 from sensei.types import SenseiError, UsageError
 
-try:
-    import openai
-    from openai.types.chat import ChatCompletion
-except ImportError as error:
-    raise UsageError(
-        "--annotator vlm needs the extra `vlm`: pip install 'sensei-rl[vlm]'"
-    ) from error
+WIRES: tuple[Wire, ...] = (
+    DecisionsWire(),
+    SystemOneWire("images"),
+    SystemOneWire("assets"),
+    LogprobsWire(),
+    JsonWire(),
+)
+"""The best first: all options' probabilities, then one letter's, then none."""
 
-OPENAI_MODEL = "gpt-4o-mini"
-_BUSY = (openai.RateLimitError, openai.APITimeoutError)
-"""Errors that say nothing of what a server can do."""
+CHARGED_OUTPUT = ("logprobs", "json")
+"""Wires whose output is charged for."""
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reply:
-    """What was understood of a reply."""
+class _Result:
+    """What one question over one wire came to: a reply, or an error."""
 
-    choice: Choice
-    p_second: float | None
-    raw: str
+    reply: Reply | None
+    usage: Usage
+    error: Exception | None = None
 
 
 class VisionModel:
-    """Asks a model which of two pictures is more interesting.
+    """Asks a model which of two moments is more interesting.
 
     ``compare`` returns failures of single requests (after the client's own retries) as failed
     answers, and raises SenseiError for what no further request can get past: the server cannot be
@@ -51,21 +48,23 @@ class VisionModel:
     """
 
     def __init__(self, config: AnnotatorConfig) -> None:
-        """Load the prompt and, where no model is named, ask the server for its only one."""
+        """Load the prompt and, where no model is named, ask the server for its only one.
+
+        Raises:
+            UsageError: no server, key or model is given.
+        """
         self.config = config
-        self.prompt = load_prompt(config.prompt)
-        self._key = os.environ.get(config.api_key_env, "")
-        self._url = config.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        if not self._key and self._url is None:
-            raise UsageError(
-                f"annotator vlm needs a server or a key: give --annotator.base-url, or set the "
-                f"environment variable {config.api_key_env}"
-            )
-        self.model = config.model or (self._only_model() if self._url else OPENAI_MODEL)
-        self._wire = config.wire
-        self._dropped: set[str] = set()  # optional parameters that this model refuses
+        self.prompt = load_prompt(config.prompt, config.goal)
+        self._connection = Connection(config)
+        url = self._connection.url
+        self.model = config.model or (self._only_model() if url else OPENAI_MODEL)
+        self.prices = dataclasses.replace(prices_of(config), model=self.model)
+        wanted = [w for w in WIRES if config.wire in ("auto", w.name)]
+        self._candidates = wanted
+        self.wire: Wire | None = None if len(wanted) > 1 else wanted[0]
+        """How questions are asked; None until the first one has shown what the server offers."""
+        self._description = ""
         self._probe = asyncio.Lock()
-        self._client: openai.AsyncOpenAI | None = None
 
     @property
     def name(self) -> str:
@@ -77,138 +76,141 @@ class VisionModel:
         """Identity of the prompt's wording."""
         return self.prompt.hash
 
+    async def prepare(self, store: LabelStore, frame: Frame) -> None:
+        """Ask the first turn of a general prompt about one frame, unless the store remembers it.
+
+        Raises:
+            SenseiError: it fails; without it no pair can be asked.
+        """
+        if not self.prompt.once:
+            return
+        key = (self.prompt_hash, self.model, self.prompt.environment)
+        turn = store.ledger.first_turn(*key)
+        if turn is None:
+            store.ledger.remember_first_turn(await self._first_turn(key, frame))
+            turn = store.ledger.first_turn(*key)
+        assert turn is not None
+        self._description = turn.answer
+
     async def compare(self, first: Frame, second: Frame) -> Answer:
         """Send one question about two frames as shown."""
-        if self._wire != "auto":
-            return await self._ask(first, second, self._wire)
+        told = self.prompt.told(self._description)
+        asked = Comparison(self.model, self.prompt, told, first, second, self.config.detail)
+        tally, started = Tally(), time.perf_counter()
         async with self._probe:
-            if self._wire == "auto":  # the question before this one may have settled it
-                answer = await self._ask(first, second, "logprobs")
-                if answer.status != "failed":
-                    self._wire = "logprobs"
-                if self._wire == "auto" or answer.status != "failed":
-                    return answer
-        return await self._ask(first, second, self._wire)
+            wire = self.wire
+            if wire is None:
+                wire, result = await self._negotiate(asked, tally)
+                return self._answer(asked, wire, result, tally, started)
+        return self._answer(asked, wire, await self._ask(asked, wire, tally), tally, started)
 
     async def aclose(self) -> None:
         """Close the connections; the next question opens new ones."""
-        if self._client is not None:
-            await self._client.close()
-        self._client = None
+        await self._connection.aclose()
 
-    async def _ask(self, first: Frame, second: Frame, wire: str) -> Answer:
-        started = time.perf_counter()
-        cost: dict[str, Any] = {}
+    async def _negotiate(self, asked: Comparison, tally: Tally) -> tuple[Wire, _Result]:
+        """Try the wires in order and keep the first that answers; all usage is the answer's."""
+        usage, result, wire = Usage(), None, self._candidates[0]
+        for wire in self._candidates:
+            last = wire is self._candidates[-1]
+            result = await self._ask(asked, wire, tally, settled=last)
+            usage = _add(usage, result.usage)
+            if is_busy(result.error):
+                break  # which tells nothing; the next question tries again
+            if result.error is None and isinstance(wire, SystemOneWire) and asked.images:
+                check = await self._sees(asked, wire, result.usage, tally)
+                usage = _add(usage, check.usage)
+                result = dataclasses.replace(result, error=check.error)
+            if result.error is None or last:
+                self.wire = wire
+                break
+        assert result is not None
+        return wire, dataclasses.replace(result, usage=usage)
+
+    async def _sees(
+        self, asked: Comparison, wire: SystemOneWire, seen: Usage, tally: Tally
+    ) -> _Result:
+        """Check by the tokens that the server took the pictures in."""
+        blind = await self._ask(asked, dataclasses.replace(wire, blind=True), tally)
+        if blind.error is None and not 0 < blind.usage.tokens_in < seen.tokens_in:
+            error = BadAnswerError("the server answers without looking at the pictures")
+            return dataclasses.replace(blind, error=error)
+        return dataclasses.replace(blind, error=None)
+
+    async def _ask(
+        self, asked: Comparison, wire: Wire, tally: Tally, settled: bool = True
+    ) -> _Result:
+        """Send a question over one wire; with ``settled``, raise where nothing else can help."""
+        usage = Usage()
         try:
-            response = await self._send(first, second, wire)
-            cost = self._cost(response)
-            reply = _understand(response, wire)
-        except (openai.OpenAIError, BadAnswerError, ValueError) as error:
-            self._raise_if_hopeless(error)
-            if self._wire == "auto" and not isinstance(error, _BUSY):
-                self._wire = "json"  # this was the probe, and the server has no logprobs
-            cost["latency_s"] = time.perf_counter() - started
-            return Answer.failed(self._safe(error), **cost)
-        cost["latency_s"] = time.perf_counter() - started
+            reply = await self._connection.post(wire.path, wire.body(asked), tally, settled)
+            usage = usage_of(reply) or usage
+            self._connection.limiter.took(usage.tokens_in + usage.tokens_out)
+            return _Result(wire.read(reply), usage)
+        except (openai.OpenAIError, BadAnswerError) as error:
+            lacking = not settled and isinstance(error, openai.NotFoundError)
+            if not lacking and (reason := self._connection.hopeless(error, self.model)):
+                raise reason from None
+            return _Result(None, usage, error)
+
+    def _answer(
+        self, asked: Comparison, wire: Wire, result: _Result, tally: Tally, started: float
+    ) -> Answer:
+        usage, reply = result.usage, result.reply
+        took: dict[str, Any] = {
+            "tokens_in": usage.tokens_in,
+            "tokens_out": usage.tokens_out,
+            "money": self.prices.of(usage, wire.name in CHARGED_OUTPUT),
+            "latency_s": time.perf_counter() - started,
+            "wire": wire.name,
+            "images": asked.images,
+            "requests": tally.sent,
+            "unaccounted": tally.unaccounted,
+        }
+        if reply is None or result.error is not None:
+            error = result.error or BadAnswerError("no reply")
+            return Answer.failed(self._connection.describe(error), **took)
         status = "unknown" if reply.p_second is None else "labelled"
-        return Answer(reply.p_second, status, reply.choice, self._redact(reply.raw), **cost)
+        raw = self._connection.redact(reply.raw)
+        took["probabilities"] = reply.probabilities
+        return Answer(reply.p_second, status, reply.choice, raw, **took)
 
-    async def _send(self, first: Frame, second: Frame, wire: str) -> ChatCompletion:
-        """Send, once more without ``temperature`` if that is what the model refuses."""
-        options = {"temperature": 0.0} | OPTIONS[wire]
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages(self.prompt, first, second, wire, self.config.detail),
-        }
-        request |= {k: v for k, v in options.items() if k not in self._dropped}
-        create: Any = self._connected().chat.completions.create
+    async def _first_turn(self, key: tuple[str, str, str], frame: Frame) -> FirstTurn:
+        tally = Tally()
+        body = describe_body(self.model, self.prompt.once, frame.picture)
         try:
-            return await create(**request)
-        except openai.BadRequestError as error:
-            if "temperature" not in request or "temperature" not in str(error):
-                raise
-            self._dropped.add("temperature")  # reasoning models accept only their default
-            del request["temperature"]
-            return await create(**request)
-
-    def _connected(self) -> openai.AsyncOpenAI:
-        if self._client is None:
-            self._client = openai.AsyncOpenAI(**self._client_options())
-        return self._client
-
-    def _client_options(self) -> dict[str, Any]:
-        return {
-            "api_key": self._key or "none",  # own servers need no key, the client wants some text
-            "base_url": self._url,
-            "timeout": self.config.timeout_s,
-            "max_retries": self.config.retries,
-        }
+            reply = await self._connection.post(LogprobsWire.path, body, tally)
+            text = self._connection.redact(message_text(reply))
+        except (openai.OpenAIError, BadAnswerError) as error:
+            raise self._connection.hopeless(error, self.model) or SenseiError(
+                f"{self.model} did not describe the environment, which prompt {self.prompt.name} "
+                f"begins with: {self._connection.describe(error)}"
+            ) from None
+        usage = usage_of(reply) or Usage()
+        money = self.prices.of(usage)
+        return FirstTurn(*key, text, usage.tokens_in, usage.tokens_out, money, tally.sent)
 
     def _only_model(self) -> str:
+        url = self._connection.url
         try:
-            with openai.OpenAI(**self._client_options()) as client:
-                models = [model.id for model in client.models.list()]
+            models = self._connection.models()
         except (openai.OpenAIError, ValueError, AttributeError) as error:
-            self._raise_if_hopeless(error)
-            raise SenseiError(
-                f"{self._url} did not list its models ({self._safe(error)}): give --annotator.model"
+            raise self._connection.hopeless(error, "?") or SenseiError(
+                f"{url} did not list its models ({self._connection.describe(error)}): "
+                "give --annotator.model"
             ) from None
         if len(models) != 1:
             listed = ", ".join(models[:5]) or "none"
             raise UsageError(
-                f"annotator.model is not set and {self._url} serves {len(models)} models "
+                f"annotator.model is not set and {url} serves {len(models)} models "
                 f"({listed}): give --annotator.model"
             )
         return models[0]
 
-    def _cost(self, response: ChatCompletion) -> dict[str, Any]:
-        usage = getattr(response, "usage", None)
-        tokens_in = getattr(usage, "prompt_tokens", None) or 0
-        tokens_out = getattr(usage, "completion_tokens", None) or 0
-        price_in, price_out = self.config.price_in, self.config.price_out
-        money = None
-        if price_in is not None and price_out is not None:
-            money = (tokens_in * price_in + tokens_out * price_out) / 1e6
-        return {"tokens_in": tokens_in, "tokens_out": tokens_out, "money": money}
 
-    def _raise_if_hopeless(self, error: Exception) -> None:
-        """Raise what would fail the same way for every further question."""
-        where = self._url or "api.openai.com"
-        if isinstance(error, openai.APITimeoutError):
-            return
-        message = None
-        if isinstance(error, openai.APIConnectionError):
-            message = "cannot be reached: start the server, or correct --annotator.base-url"
-        elif isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            message = f"refuses the key (HTTP {error.status_code}): set {self.config.api_key_env}"
-        elif isinstance(error, openai.NotFoundError):
-            model = getattr(self, "model", "") or "?"
-            message = f"does not know the model {model} (HTTP 404): give --annotator.model"
-        elif isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
-            message = "says that the account has no credit left: add some, then run again"
-        if message is not None:
-            raise SenseiError(f"the annotator's server {where} {message}") from None
-
-    def _safe(self, error: Exception) -> str:
-        """Describe an error in one line that cannot contain the key."""
-        return self._redact(" ".join(f"{type(error).__name__}: {error}".split()))[:500]
-
-    def _redact(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
-
-
-def _understand(response: Any, wire: str) -> _Reply:
-    """Read a reply by the schema of its wire."""
-    if not isinstance(response, ChatCompletion) or not response.choices:
-        raise BadAnswerError(f"the reply is no chat completion: {str(response)[:200]!r}")
-    choice = response.choices[0]
-    if getattr(choice.message, "refusal", None):
-        raise BadAnswerError(f"the model refused: {choice.message.refusal!r}")
-    if wire == "json":
-        answer, p_second = parse_json(choice.message.content)
-        return _Reply(answer, p_second, choice.message.content or "")
-    if choice.logprobs is None or not choice.logprobs.content:
-        raise BadAnswerError("the server returns no logprobs: use --annotator.wire json")
-    first = choice.logprobs.content[0]
-    top = {token.token: token.logprob for token in first.top_logprobs}
-    return _Reply(*parse_logprobs(top or {first.token: first.logprob}))
+def _add(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.tokens_in + other.tokens_in,
+        one.tokens_out + other.tokens_out,
+        one.cached + other.cached,
+    )

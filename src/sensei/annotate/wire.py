@@ -1,43 +1,27 @@
-"""What is sent to a chat model and what may come back: two formats, parsed by schema only."""
+"""What a wire is: how a comparison becomes a request body, and a reply body an answer.
+
+The wires themselves are in ``wire_chat`` and ``wire_decisions``. Replies are read by their schema
+only: prose is never searched for an answer.
+"""
 
 from __future__ import annotations
 
 import base64
-import json
-import math
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from sensei.annotate.prompts import Prompt
-from sensei.data.records import Answer, Choice, Frame
+from sensei.data.records import CHOICES, Choice, Frame
 
-CHOICES: tuple[Choice, ...] = ("first", "second", "tie", "unknown")
-LETTERS: dict[str, Choice] = {"A": "first", "B": "second", "C": "tie", "D": "unknown"}
-MIN_MASS = 0.5
-"""Probability that must lie on the four letters for them to be an answer."""
+WireName = Literal["decisions", "systemone", "logprobs", "json"]
+Json = dict[str, Any]
 
-QUESTIONS = {
-    "json": "Which image is more interesting? Reply with the JSON object "
-    '{"answer": "first"}, {"answer": "second"}, {"answer": "tie"} or {"answer": "unknown"}.',
-    "logprobs": "Which image is more interesting? Reply with one letter only: "
-    "A for first, B for second, C for tie, D for unknown.",
-}
-SCHEMA = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "comparison",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {"answer": {"type": "string", "enum": list(CHOICES)}},
-            "required": ["answer"],
-            "additionalProperties": False,
-        },
-    },
-}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "json": {"response_format": SCHEMA},
-    "logprobs": {"logprobs": True, "top_logprobs": 20, "max_tokens": 1},
+MEANINGS: dict[Choice, str] = {
+    "first": "the first",
+    "second": "the second",
+    "tie": "both equally",
+    "unknown": "what is shown does not let you tell",
 }
 
 
@@ -45,66 +29,122 @@ class BadAnswerError(Exception):
     """A reply that is no answer; the message says what came instead."""
 
 
-def messages(
-    prompt: Prompt, first: Frame, second: Frame, wire: str, detail: str
-) -> list[dict[str, Any]]:
-    """Compose one user message: instructions, both pictures, the question.
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Everything that one request says."""
 
-    What never changes comes first, so that a server can reuse its work on it; one message without
-    a system role is what every chat template accepts.
-    """
-    parts: list[dict[str, Any]] = [_text(prompt.body)]
-    for ordinal, frame in (("first", first), ("second", second)):
-        parts.append(_text(f"The {ordinal} image:"))
-        url = "data:image/png;base64," + base64.b64encode(frame.picture).decode()
-        image = {"url": url} if detail == "auto" else {"url": url, "detail": detail}
-        parts.append({"type": "image_url", "image_url": image})
-        if frame.text:
-            parts.append(_text(f"Text that belongs to the {ordinal} image:\n{frame.text}"))
-    parts.append(_text(QUESTIONS[wire]))
-    return [{"role": "user", "content": parts}]
+    model: str
+    prompt: Prompt
+    instructions: str
+    """What the model is told: the prompt's text with its description filled in."""
+    first: Frame
+    second: Frame
+    detail: str = "auto"
+    """Image detail asked of the server; auto = say nothing."""
 
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
+    @property
+    def images(self) -> int:
+        """Pictures in the request."""
+        return 2 if self.prompt.images else 0
 
 
-def parse_json(content: str | None) -> tuple[Choice, float | None]:
-    """Read ``{"answer": …}``: the choice and its P(second).
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What was understood of a reply."""
+
+    choice: Choice
+    p_second: float | None
+    raw: str
+    probabilities: Mapping[Choice, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """The tokens that a reply says it took."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached: int = 0
+    """Those of ``tokens_in`` that the server had read before."""
+
+
+@runtime_checkable
+class Wire(Protocol):
+    """One way of asking. ``body`` and ``read`` are pure."""
+
+    @property
+    def name(self) -> WireName:
+        """What the configuration and the label store call it."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Where the body is posted, after the server's base URL."""
+        ...
+
+    def body(self, asked: Comparison) -> Json:
+        """Compose the request."""
+        ...
+
+    def read(self, reply: Json) -> Reply:
+        """Understand the reply.
+
+        Raises:
+            BadAnswerError: it is none.
+        """
+        ...
+
+
+def data_url(picture: bytes) -> str:
+    """Write a PNG as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def shown(asked: Comparison) -> list[tuple[str, bytes | None, str]]:
+    """List the two sides as (ordinal, PNG or None, text or ''), as the prompt wants them."""
+    return [
+        (
+            ordinal,
+            frame.picture if asked.prompt.images else None,
+            frame.text if asked.prompt.text else "",
+        )
+        for ordinal, frame in (("first", asked.first), ("second", asked.second))
+    ]
+
+
+def from_probabilities(odds: Mapping[str, float], raw: str) -> Reply:
+    """Make the reply of a probability for each option.
+
+    P(second) = (p_second + p_tie/2) / (p_first + p_second + p_tie): what is left to a tie is
+    shared. Where ``unknown`` is the most likely option the answer is unknown.
 
     Raises:
-        BadAnswerError: it is anything else; prose is never searched for an answer.
+        BadAnswerError: the probabilities are not numbers, or all of them are 0.
     """
-    try:
-        value = json.loads(content or "")
-    except ValueError:
-        raise BadAnswerError(f"the answer is not JSON: {(content or '')[:200]!r}") from None
-    choice = value.get("answer") if isinstance(value, dict) else None
-    if choice not in CHOICES:
-        raise BadAnswerError(f"the answer does not fit the schema: {(content or '')[:200]!r}")
-    return choice, Answer.of(choice).p_second
-
-
-def parse_logprobs(top: Mapping[str, float]) -> tuple[Choice, float | None, str]:
-    """Read the log-probabilities of the first token: choice, P(second), and the odds as JSON.
-
-    P(second) = (p_B + p_C/2) / (p_A + p_B + p_C): what the model leaves to a tie is shared. Where
-    D is the most likely letter the answer is unknown.
-
-    Raises:
-        BadAnswerError: less than half of the probability is on the letters.
-    """
-    odds = dict.fromkeys(LETTERS, 0.0)
-    for token, logprob in top.items():
-        letter = token.strip(" \n\t.\u2581\u0120")  # with the word marks of two tokenizers
-        if letter in odds:
-            odds[letter] += math.exp(logprob)
-    raw = json.dumps({letter: round(p, 6) for letter, p in odds.items()})
-    if sum(odds.values()) < MIN_MASS:
-        likely = max(top, key=lambda token: top[token], default="")
-        raise BadAnswerError(f"the model began with {likely!r}, not with a letter A to D")
-    choice = LETTERS[max(odds, key=lambda letter: odds[letter])]
+    said: dict[Choice, float] = {c: _probability(odds.get(c, 0.0)) for c in CHOICES}
+    choice = max(CHOICES, key=lambda c: said[c])
+    decided = said["first"] + said["second"] + said["tie"]
+    if said[choice] <= 0.0:
+        raise BadAnswerError(f"no option has any probability: {dict(odds)!r}"[:200])
     if choice == "unknown":
-        return choice, None, raw
-    decided = odds["A"] + odds["B"] + odds["C"]
-    return choice, (odds["B"] + odds["C"] / 2) / decided, raw
+        return Reply(choice, None, raw, said)
+    return Reply(choice, (said["second"] + said["tie"] / 2) / decided, raw, said)
+
+
+def _probability(value: object) -> float:
+    if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0 + 1e-6:
+        raise BadAnswerError(f"a probability is {value!r}")
+    return float(value)
+
+
+def usage_of(reply: Json) -> Usage | None:
+    """Read what a reply took, by the names of the chat and of the decision APIs."""
+    usage = reply.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    return Usage(
+        usage.get("prompt_tokens") or usage.get("input_tokens") or 0,
+        usage.get("completion_tokens") or usage.get("output_tokens") or 0,
+        details.get("cached_tokens") or 0 if isinstance(details, dict) else 0,
+    )

@@ -48,6 +48,27 @@ MIGRATIONS: list[list[str]] = [
             created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
             PRIMARY KEY (pair, annotator, shown, repeat)) WITHOUT ROWID""",
     ],
+    [
+        # What the wire said of each option, and what the answer took. Answers of version 1 took
+        # one request at least; how many is not known any more.
+        "ALTER TABLE queries ADD COLUMN wire TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE queries ADD COLUMN probabilities TEXT",
+        "ALTER TABLE queries ADD COLUMN images INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE queries ADD COLUMN requests INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE queries ADD COLUMN unaccounted INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE asking (
+            pair INTEGER NOT NULL REFERENCES pairs ON DELETE CASCADE,
+            annotator TEXT NOT NULL, shown TEXT NOT NULL, repeat INTEGER NOT NULL,
+            owner TEXT NOT NULL, sent INTEGER NOT NULL DEFAULT 1,
+            PRIMARY KEY (pair, annotator, shown, repeat)) WITHOUT ROWID""",
+        """CREATE TABLE first_turns (
+            prompt_hash TEXT NOT NULL, model TEXT NOT NULL, env TEXT NOT NULL,
+            answer TEXT NOT NULL,
+            tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, money REAL,
+            requests INTEGER NOT NULL,
+            created TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+            PRIMARY KEY (prompt_hash, model, env)) WITHOUT ROWID""",
+    ],
 ]
 """Statements that lead from version n to n + 1; ``PRAGMA user_version`` says where a file is."""
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from sensei.data.label_ledger import Ledger, drop_claims, store_answer
+from sensei.data.label_rows import check_pair, frame_of
 from sensei.data.label_schema import connect, explained, transaction
 from sensei.data.label_tables import AnswerTable, FrameTable, LabelSet, split_of
 from sensei.data.records import Answer, Frame, Order, Pair, Query
@@ -33,6 +35,8 @@ class LabelStore:
         if must_exist and not self.path.exists():
             raise SenseiError(f"there are no labels at {self.path}: run `sensei collect` first")
         self._connection = connect(self.path)
+        self.ledger = Ledger(self._connection, self.path)
+        """Claims on questions, what was spent, and first turns."""
 
     def close(self) -> None:
         """Close the file."""
@@ -106,7 +110,7 @@ class LabelStore:
             "WHERE f.id IN (SELECT value FROM json_each(?))",
             (json.dumps(wanted),),
         )
-        found = {row[-1]: _frame(row) for row in rows}
+        found = {row[-1]: frame_of(row) for row in rows}
         missing = set(wanted) - found.keys()
         if missing:
             raise SenseiError(f"{self.path} has no frame {min(missing)}: it was removed; run again")
@@ -125,7 +129,7 @@ class LabelStore:
         with transaction(self._connection, self.path) as db:
             splits = dict(db.execute("SELECT id, split FROM frames"))
             for pair in pairs:
-                _check_pair(pair, splits)
+                check_pair(pair, splits)
                 sql = (
                     "INSERT INTO pairs (first, second, generation, sampler) VALUES (?,?,?,?) "
                     "ON CONFLICT DO NOTHING RETURNING id"
@@ -182,24 +186,13 @@ class LabelStore:
     ) -> int:
         """Store answers in one transaction, exactly once by (pair, annotator, order, repeat).
 
-        An answer that is there stays; only a failure is replaced, and what it cost is added.
-        Returns how many were stored.
+        An answer that is there stays; only a failure is replaced, and what it took is added. The
+        claims on these questions are released. Returns how many were stored.
         """
-        sql = """INSERT INTO queries
-            (pair, annotator, shown, repeat, prompt_hash, status, choice, p_second, raw, tokens_in,
-             tokens_out, money, latency_s, error) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-            ON CONFLICT DO UPDATE SET prompt_hash = excluded.prompt_hash, status = excluded.status,
-             choice = excluded.choice, p_second = excluded.p_second, raw = excluded.raw,
-             tokens_in = tokens_in + excluded.tokens_in, money = money + excluded.money,
-             tokens_out = tokens_out + excluded.tokens_out, latency_s = excluded.latency_s,
-             error = excluded.error, created = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-            WHERE status = 'failed'"""
-        stored = 0
+        answers = list(answers)
         with transaction(self._connection, self.path) as db:
-            for q, a in answers:
-                row = (q.pair, annotator, q.order, q.repeat, prompt_hash, *_answer_row(a))
-                stored += db.execute(sql, row).rowcount
-        return stored
+            drop_claims(db, annotator, (query for query, _ in answers))
+            return sum(store_answer(db, annotator, prompt_hash, q, a) for q, a in answers)
 
     def answered(self, annotator: str, pairs: Sequence[Pair]) -> set[tuple[int, str, int]]:
         """Return which (pair, order, repeat) of these pairs need no further question."""
@@ -215,7 +208,8 @@ class LabelStore:
             self._rows(
                 "SELECT q.pair, q.annotator, q.shown, q.status, q.choice, q.p_second, "
                 " q.tokens_in + q.tokens_out, q.money, q.latency_s, "
-                " (b.score - a.score) * CASE q.shown WHEN 'forward' THEN 1 ELSE -1 END "
+                " (b.score - a.score) * CASE q.shown WHEN 'forward' THEN 1 ELSE -1 END, "
+                " q.repeat, q.wire, q.error, q.requests, q.unaccounted, q.probabilities "
                 "FROM queries q JOIN pairs p ON p.id = q.pair "
                 "JOIN frames a ON a.id = p.first JOIN frames b ON b.id = p.second "
                 "WHERE ?1 IS NULL OR q.annotator = ?1 "
@@ -229,10 +223,9 @@ class LabelStore:
         sql = "SELECT DISTINCT annotator FROM queries ORDER BY annotator"
         return [name for (name,) in self._rows(sql)]
 
-    def money(self, annotator: str | None = None) -> float:
+    def money(self) -> float:
         """Return the dollars spent, as far as prices are known."""
-        sql = "SELECT total(money) FROM queries WHERE ?1 IS NULL OR annotator = ?1"
-        return self._rows(sql, (annotator,))[0][0]
+        return self.ledger.spending().money
 
     def labels(self, *annotators: str) -> LabelSet:
         """Return one label per answered pair.
@@ -261,38 +254,3 @@ class LabelStore:
     def _rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with explained(self.path):
             return self._connection.execute(sql, parameters).fetchall()
-
-
-def _frame(row: tuple[Any, ...]) -> Frame:
-    stage, generation, env, episode, step, picture, obs, vector, text, score, key = row
-    return Frame(
-        stage=stage,
-        generation=generation,
-        env=env,
-        episode=episode,
-        step=step,
-        picture=picture,
-        obs=obs,
-        vector=tuple(np.frombuffer(vector, "<f4").tolist()),
-        text=text,
-        score=score,
-        id=key,
-    )
-
-
-def _answer_row(a: Answer) -> tuple[Any, ...]:
-    cost = (a.tokens_in, a.tokens_out, a.money, a.latency_s)
-    return (a.status, a.choice, a.p_second, a.raw, *cost, a.error)
-
-
-def _check_pair(pair: Pair, splits: dict[int, str]) -> None:
-    if pair.first == pair.second:
-        raise SenseiError(f"pair of frame {pair.first} with itself: draw two different frames")
-    for frame in (pair.first, pair.second):
-        if frame not in splits:
-            raise SenseiError(f"pair of frame {frame}, which is not stored: add it first")
-    if splits[pair.first] != splits[pair.second]:
-        raise SenseiError(
-            f"frames {pair.first} and {pair.second} are on different sides of the validation "
-            "split: draw both from the same side"
-        )

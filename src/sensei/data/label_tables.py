@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sensei.data.records import Split
+from sensei.data.records import CHOICES, Split
 
 VAL_FRACTION = 0.15
 _GOLDEN = 0.6180339887498949
@@ -109,6 +110,14 @@ class AnswerTable:
     latency_s: np.ndarray
     score_gap: np.ndarray
     """float32 score of the frame shown second minus that shown first; NaN without an oracle."""
+    repeat: np.ndarray
+    wire: np.ndarray
+    error: np.ndarray
+    """What failed; '' for an answer."""
+    requests: np.ndarray
+    unaccounted: np.ndarray
+    probabilities: np.ndarray
+    """float64 [A, 4] of CHOICES as shown; NaN where the wire gives none."""
 
     def __len__(self) -> int:
         """Count the answers."""
@@ -116,8 +125,12 @@ class AnswerTable:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[Any, ...]]) -> AnswerTable:
-        """Make the table of rows in the order of the fields."""
-        return cls(*columns(rows, ("i8", "U", "U8", "U8", "U8", "f8", "i8", "f8", "f8", "f4")))
+        """Make the table of rows in the order of the fields, the probabilities as JSON."""
+        kinds = ("i8", "U", "U8", "U8", "U8", "f8", "i8", "f8", "f8", "f4", "i4", "U", "U")
+        plain = columns([row[:-1] for row in rows], (*kinds, "i4", "i4"))
+        said = [json.loads(row[-1]) if row[-1] else {} for row in rows]
+        options = [[p.get(choice, np.nan) for choice in CHOICES] for p in said]
+        return cls(*[*plain, np.array(options, np.float64).reshape(-1, len(CHOICES))])
 
 
 def columns(rows: Sequence[tuple[Any, ...]], kinds: Sequence[str]) -> list[np.ndarray]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 Order = Literal["forward", "swapped"]
 """How a pair was shown: its first frame first, or its second frame first."""
 Status = Literal["labelled", "unknown", "failed"]
 Choice = Literal["first", "second", "tie", "unknown"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 Split = Literal["train", "val"]
 
 
@@ -80,6 +82,16 @@ class Answer:
     """Dollars; None when the price is not known."""
     latency_s: float = 0.0
     error: str | None = None
+    wire: str = ""
+    """How it was asked: decisions, systemone, logprobs or json; empty without a wire."""
+    probabilities: Mapping[Choice, float] | None = None
+    """Probability of each option *as shown*, where the wire gives them."""
+    images: int = 0
+    """Pictures sent with one request."""
+    requests: int = 0
+    """Requests that this answer took, retries included."""
+    unaccounted: int = 0
+    """Those of them that may have been charged without saying how much: no reply, or a cut one."""
 
     @classmethod
     def of(cls, choice: Choice, **details) -> Answer:
@@ -92,3 +104,41 @@ class Answer:
     def failed(cls, error: str, **details) -> Answer:
         """Make the record of a failed request, which never becomes a label."""
         return cls(p_second=None, status="failed", error=error, **details)
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstTurn:
+    """What a model said of an environment when first shown it, asked once and reused."""
+
+    prompt_hash: str
+    model: str
+    env: str
+    answer: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    money: float | None = 0.0
+    """Dollars; None when the price is not known."""
+    requests: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Spending:
+    """What the answers of a label set took."""
+
+    requests: int
+    unaccounted: int
+    """Requests that may have been charged without the reply that says how much."""
+    in_flight: int
+    """Questions being asked at this moment, by any process."""
+    tokens_in: int
+    tokens_out: int
+    money: float
+    """Dollars, as far as prices are known."""
+    dearest: float
+    """The most that one answer has cost: what an unaccounted request is assumed to cost."""
+    dearest_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out."""
+        return self.tokens_in + self.tokens_out

@@ -94,9 +94,8 @@ class Facts:
 
     @property
     def annotators(self) -> list[str]:
-        """Everyone who labelled."""
-        annotated = self.last("annotate")
-        return list(annotated.summary["quality"]["annotators"]) if annotated else []
+        """Everyone whose labels are learned from."""
+        return sorted({stage.summary["annotator"] for stage in self.of("annotate")})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; what is no finite number becomes null."""

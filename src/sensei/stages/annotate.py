@@ -9,6 +9,7 @@ import numpy as np
 
 from sensei.annotate.annotator import resolve
 from sensei.annotate.quality import quality
+from sensei.annotate.second import build_second
 from sensei.data.label_store import LabelStore
 from sensei.presets import RunConfig
 from sensei.run.workspace import Workspace
@@ -23,12 +24,15 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         source = stage_input(workspace, "explore") or stage_input(workspace, "collect")
         has_oracle = bool(np.isfinite(store.frame_table(source).score).any())
         who = resolve(config.annotator, has_oracle, config.env.name)
+        second = build_second(who)  # made before the first is asked: what is missing is said now
         rounds = Rounds(config, workspace, store, source)
         summary = together(rounds.ask(who))
         if summary.pending and summary.stopped:
             workspace.say(f"annotate: {summary.pending} questions are open: {summary.stopped}")
-        measured = dataclasses.asdict(quality(store))
-        if not len(store.labels().select(store.labels().status == "labelled")):
+        if second:
+            second.ask(store)
+        measured = dataclasses.asdict(quality(store, summary.annotator))
+        if not (store.labels(summary.annotator).status == "labelled").any():
             raise SenseiError(
                 f"annotator {summary.annotator} labelled no pair: {measured['verdict']}; "
                 "choose another with --annotator"

@@ -205,5 +205,7 @@ def together(rounds: Sequence[AnnotateSummary]) -> AnnotateSummary:
         failed=last.failed,
         tokens=sum(r.tokens for r in rounds),
         money=sum(prices) if len(prices) == len(rounds) else None,
+        requests=sum(r.requests for r in rounds),
+        unaccounted=sum(r.unaccounted for r in rounds),
         seconds=sum(r.seconds for r in rounds),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sensei.report.page import count, judged_on, number, percent, share, who
+from sensei.report.words import count, judged_on, number, percent, share, who
 
 
 def test_what_is_missing_is_a_dash() -> None:
