@@ -120,10 +120,6 @@ class AnnotatorConfig:
         for name in (*amounts, "budget", "token_budget"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
-        if (self.price_in is None) != (self.price_out is None):
-            raise UsageError(
-                "annotator.price_in and annotator.price_out belong together: give both"
-            )
         if "@" in urlsplit(self.base_url or "").netloc:
             raise UsageError(
                 "annotator.base_url contains a name or password, which would be stored with the "
@@ -173,6 +169,8 @@ def resolve(
             f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
         )
     prompt = find_prompt(config.prompt, env_name, config.goal)
+    if (config.price_in is None) != (config.price_out is None):
+        raise UsageError("annotator.price_in and annotator.price_out belong together: give both")
     if kind == "vlm" and config.budget is not None and not prices_of(config, environ).known:
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices are unknown: "

@@ -32,7 +32,11 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         workspace.say(f"annotate: {annotator.name} labels {store.count_pairs():,} pairs")
         with Progress("annotate", store.count_pairs(), "pairs") as progress:
             summary = annotate(
-                store, annotator, who, lambda done, _, shown: progress.update(done, **shown)
+                store,
+                annotator,
+                who,
+                lambda done, _, shown: progress.update(done, **shown),
+                lambda estimate: workspace.say(f"annotate: {estimate}"),
             )
         if summary.pending and summary.stopped:
             workspace.say(f"annotate: {summary.pending} questions are open: {summary.stopped}")
