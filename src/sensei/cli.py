@@ -130,6 +130,11 @@ def _dry_run(command: str, config: RunConfig, force: bool) -> int:
     from sensei.stages.pipeline import plan, select
 
     workspace = Workspace(config.dir)
+    if command == "annotate":
+        from sensei.stages.price import price
+
+        print(price(config, workspace))
+        return 0
     steps = plan(config) if command == "run" else select(config, command, workspace)
     for step in steps:
         record = workspace.record(step.key)

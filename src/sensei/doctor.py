@@ -9,7 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from sensei.annotate.annotator import resolve
+from sensei.annotate.annotator import prices_of, resolve
+from sensei.annotate.wire import Usage
 from sensei.core.config import SIZES, AgentConfig
 from sensei.presets import RunConfig
 from sensei.run import machine
@@ -195,11 +196,10 @@ def _disk_gb(config: RunConfig, frames: int) -> float:
 
 
 def _dollars(config: RunConfig, queries: int) -> float | None:
-    prices = config.annotator.price_in, config.annotator.price_out
-    if None in prices:
+    if config.annotator.kind != "vlm" and config.annotator.price_in is None:
         return None
-    price_in, price_out = (price or 0.0 for price in prices)
-    return queries * (TOKENS_IN * price_in + TOKENS_OUT * price_out) / 1e6
+    price = prices_of(config.annotator).of(Usage(TOKENS_IN, TOKENS_OUT))
+    return None if price is None else queries * price
 
 
 def _missing_extras(config: RunConfig) -> list[str]:

@@ -49,6 +49,8 @@ def test_a_budget_needs_prices():
     local = {"kind": "vlm", "budget": 5.0, "base_url": "http://localhost:8000/v1"}
     with pytest.raises(UsageError, match=r"price_in and.*token_budget"):
         resolve(AnnotatorConfig(**local), True, "", {})
+    with pytest.raises(UsageError, match="give both"):
+        resolve(AnnotatorConfig(**local, price_in=0.1), True, "", {})
     assert resolve(AnnotatorConfig(**local, price_in=0.1, price_out=0.2), True, "", {})
     assert resolve(AnnotatorConfig(kind="vlm", budget=5.0), True, "", {})  # OpenAI's are known
 
@@ -65,7 +67,6 @@ def test_a_budget_needs_prices():
         {"budget": -1.0},
         {"token_budget": -1},
         {"requests_per_minute": 0.0},
-        {"price_in": 0.1},
         {"base_url": "http://me:secret@host/v1"},
     ],
 )

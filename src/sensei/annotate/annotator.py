@@ -138,10 +138,6 @@ class AnnotatorConfig:
         for name in (*amounts, "budget", "token_budget"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
-        if (self.price_in is None) != (self.price_out is None):
-            raise UsageError(
-                "annotator.price_in and annotator.price_out belong together: give both"
-            )
         one = {"base_url": (self.base_url or "",), "second": (self.second,)}
         for name, addresses in (one | {"members": self.members}).items():
             if not any(map(_has_password, addresses)):
@@ -199,6 +195,8 @@ def resolve(
             f"(with --annotator.base-url or {config.api_key_env}) or --annotator human"
         )
     prompt = find_prompt(config.prompt, env_name, config.goal)
+    if (config.price_in is None) != (config.price_out is None):
+        raise UsageError("annotator.price_in and annotator.price_out belong together: give both")
     if kind == "vlm" and config.budget is not None and not prices_of(config, environ).known:
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices are unknown: "

@@ -112,7 +112,7 @@ def shown(asked: Comparison) -> list[tuple[str, bytes | None, str]]:
     ]
 
 
-def from_probabilities(odds: Mapping[str, float], raw: str) -> Reply:
+def from_probabilities(odds: Mapping[str, object], raw: str) -> Reply:
     """Make the reply of a probability for each option.
 
     P(second) = (p_second + p_tie/2) / (p_first + p_second + p_tie): what is left to a tie is

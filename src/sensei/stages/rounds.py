@@ -120,7 +120,11 @@ class Rounds:
         self.workspace.say(f"annotate: {annotator.name} labels {pairs:,} pairs")
         with Progress("annotate", pairs, "pairs") as progress:
             return annotate(
-                self.store, annotator, who, lambda done, _, shown: progress.update(done, **shown)
+                self.store,
+                annotator,
+                who,
+                lambda done, _, shown: progress.update(done, **shown),
+                lambda estimate: self.workspace.say(f"annotate: {estimate}"),
             )
 
     def _anything_from(self, annotator: str) -> bool:
