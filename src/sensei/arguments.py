@@ -45,6 +45,8 @@ class Dials:
     """Who compares pictures (annotator.kind)."""
     task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Task to solve: task, or one of the environment's extra rewards (solve.task)."""
+    until: Annotated[str | None, tyro.conf.arg(metavar="STAGE")] = None
+    """sensei run only: the last stage, say distill or explore; the whole pipeline without it."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """YAML file of fields, all or some, such as a run's config.yaml."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

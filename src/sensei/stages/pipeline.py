@@ -14,6 +14,7 @@ from sensei.fields import to_plain, with_dotted
 from sensei.presets import RunConfig, preset
 from sensei.run.stage_record import Stale, flatten, stage_key
 from sensei.run.workspace import Workspace
+from sensei.types import UsageError
 
 Body = Callable[[RunConfig, Workspace], Mapping[str, Any]]
 """A stage's ``run``: works in ``workspace.here`` and returns its JSON-able summary."""
@@ -85,6 +86,19 @@ def plan(config: RunConfig) -> list[Step]:
     return steps
 
 
+def until(steps: Sequence[Step], kind: str) -> list[Step]:
+    """Cut the list after the last stage of a kind; ``report`` is the whole list.
+
+    Raises:
+        UsageError: there is no stage of this kind.
+    """
+    last = max((i for i, step in enumerate(steps) if step.kind == kind), default=None)
+    if last is None:
+        kinds = ", ".join(dict.fromkeys(step.kind for step in steps))
+        raise UsageError(f"--until is {kind!r}: this run has the stages {kinds}")
+    return list(steps[: last + 1])
+
+
 def select(config: RunConfig, kind: str, workspace: Workspace) -> list[Step]:
     """Return the steps of one kind: those of every generation that are due.
 
@@ -99,11 +113,17 @@ def select(config: RunConfig, kind: str, workspace: Workspace) -> list[Step]:
     return due or steps[:1]
 
 
+def chosen(config: RunConfig, workspace: Workspace, kind: str, last: str) -> list[Step]:
+    """Return the steps that a command executes: all up to ``last`` for ``run``, else one kind's."""
+    return until(plan(config), last) if kind == "run" else select(config, kind, workspace)
+
+
 def execute(
     config: RunConfig,
     workspace: Workspace,
     kind: str = "run",
     *,
+    last: str = "report",
     force: bool = False,
     command: Sequence[str] = (),
     body: Callable[[str], Body] | None = None,
@@ -114,13 +134,14 @@ def execute(
         config: the run.
         workspace: its folder; locked while this works.
         kind: one of ``KINDS``, or ``run`` for the whole list.
+        last: the kind at which the whole list ends.
         force: redo what is finished.
         command: the command line, for the manifest.
         body: kind → the function that does the work; by default that of ``sensei.stages``.
     """
     prepare_process()
     with workspace.locked():
-        steps = plan(config) if kind == "run" else select(config, kind, workspace)
+        steps = chosen(config, workspace, kind, last)
         # Every stage that has begun is compared, not only those asked for: solving on another
         # environment than was explored is a mistake too.
         settings = {step.key: step.settings for step in plan(config)}
