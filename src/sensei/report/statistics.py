@@ -20,7 +20,8 @@ REPETITIONS = 2_000
 LEVEL = 0.95
 """Share of the bootstrap samples inside an interval."""
 
-Scores = Float[np.ndarray, "runs tasks"]
+Scores = Float[np.ndarray, "_ _"]
+"""Runs × tasks; strata differ in both."""
 Statistic = Callable[..., np.ndarray]
 """Strata, each (..., runs, tasks), to a value for each of the leading axes."""
 
@@ -34,7 +35,7 @@ class Interval:
     high: np.ndarray
 
 
-def iqm(values: Float[np.ndarray, "*n runs"]) -> Float[np.ndarray, "*n"]:
+def iqm(values: Float[np.ndarray, "*n runs"]) -> np.ndarray:
     """Mean of the middle half: a quarter of the runs, rounded down, is cut off at either end."""
     return np.asarray(trim_mean(values, 0.25, axis=-1))
 
@@ -64,7 +65,7 @@ def interval(
     rng = np.random.default_rng(seed)
     sampled = [stratum[_resampled(len(stratum), repetitions, rng)] for stratum in strata]
     low, high = np.quantile(statistic(*sampled), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return Interval(np.asarray(statistic(*strata)), low, high)
+    return Interval(np.asarray(statistic(*strata)), np.asarray(low), np.asarray(high))
 
 
 def _resampled(runs: int, repetitions: int, rng: np.random.Generator) -> np.ndarray:
@@ -86,13 +87,13 @@ def improvement(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     over the tasks. Both are (..., runs, tasks)."""
     above = x[..., :, None, :] > y[..., None, :, :]
     equal = x[..., :, None, :] == y[..., None, :, :]
-    return (above + 0.5 * equal).mean((-3, -2, -1))
+    return np.asarray((above + 0.5 * equal).mean((-3, -2, -1)))
 
 
 def area(steps: Float[np.ndarray, " t"], curves: Float[np.ndarray, "*n t"]) -> np.ndarray:
     """Area under curves divided by the width: the mean height over the steps."""
     width = float(steps[-1] - steps[0])
-    return np.trapezoid(curves, steps, axis=-1) / width if width else curves[..., -1]
+    return np.asarray(np.trapezoid(curves, steps, axis=-1) / width if width else curves[..., -1])
 
 
 def normalised(scores: Sequence[Scores]) -> list[Scores]:

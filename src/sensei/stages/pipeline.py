@@ -35,6 +35,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 _FREE = frozenset(
     {
         "env.processes",
+        "solve.more_tasks",
         "env.timeout_s",
         "explore.save_every",
         "solve.save_every",
@@ -78,10 +79,11 @@ def plan(config: RunConfig) -> list[Step]:
     again as ``annotate-2`` and so on, and solve reads the last explore.
     """
     steps = _exploration(config)
-    task = config.solve.task
-    solve = stage_key("solve", task=task)
-    steps.append(_step(config, "solve", solve, (steps[-1].key,)))
-    steps.append(_step(config, "evaluate", stage_key("evaluate", task=task), (solve,)))
+    explored = steps[-1].key
+    for task in config.solve.tasks:
+        alone, solve = _for_task(config, task), stage_key("solve", task=task)
+        steps.append(_step(alone, "solve", solve, (explored,)))
+        steps.append(_step(alone, "evaluate", stage_key("evaluate", task=task), (solve,)))
     steps.append(_step(config, "report", "report", tuple(step.key for step in steps)))
     return steps
 
@@ -227,14 +229,23 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     return Step(key, kind, inputs, settings, _STALE.get(kind, Stale.REFUSE))
 
 
+def _for_task(config: RunConfig, task: str) -> RunConfig:
+    """The configuration as a stage of one task sees it."""
+    others = tuple(other for other in config.solve.tasks if other != task)
+    solve = dataclasses.replace(config.solve, task=task, more_tasks=others)
+    return dataclasses.replace(config, solve=solve)
+
+
 def _run_step(
     config: RunConfig, workspace: Workspace, step: Step, force: bool, body: Body
 ) -> dict[str, Any]:
+    task = step.key.partition("/")[2]
+    own = _for_task(config, task) if task else config
     return workspace.stage(
         step.key,
         step.inputs,
         step.settings,
-        lambda: body(config, workspace),
+        lambda: body(own, workspace),
         force=force,
         stale=step.stale,
     )

@@ -73,7 +73,7 @@ def _seconds(runs: Sequence[RunResult]) -> float:
     """Time of the whole study: what several runs share counts once."""
     once = {(run.env, run.seed, key, spent) for run in runs for key, spent in _shared(run).items()}
     own = sum(s for run in runs for key, s in run.seconds.items() if key not in run.shared)
-    return own + sum(spent for *_, spent in once)
+    return float(own + sum(spent for *_, spent in once))
 
 
 def _shared(run: RunResult) -> dict[str, float]:

@@ -115,14 +115,11 @@ class Queue:
         if job.parent and not folder.exists():
             parent = next(other for other in self.jobs if other.name == job.parent)
             fork(Workspace(self.root / job.parent), folder, [step.key for step in parent.steps])
-        config = self.root / "configs" / (job.name.replace("/", "-") + ".yaml")
-        atomic_write(config, yaml.safe_dump(to_plain(job.config), sort_keys=False))
-        words = ["run", "--config", str(config), "--dir", str(folder), "--until", job.until]
         log = log_of(self.root, job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file, _on_core(core):
             return subprocess.Popen(
-                [sys.executable, "-m", "sensei", *words],
+                self.command(job),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -131,6 +128,13 @@ class Queue:
                 # second one would interrupt the saving.
                 start_new_session=True,
             )
+
+    def command(self, job: Job) -> list[str]:
+        """Write the job's configuration; return the command line that executes it."""
+        config = self.root / "configs" / (job.name.replace("/", "-") + ".yaml")
+        atomic_write(config, yaml.safe_dump(to_plain(job.config), sort_keys=False))
+        words = ["--config", str(config), "--dir", str(self.root / job.name), "--until", job.until]
+        return [sys.executable, "-m", "sensei", "run", *words]
 
     def _collect(self) -> None:
         for running in list(self.running):

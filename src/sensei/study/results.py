@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class Curve:
 
     def at(self, steps: np.ndarray) -> np.ndarray:
         """The value at each of ``steps``, between two records on the line that joins them."""
-        return np.interp(steps, self.steps, self.values)
+        return np.asarray(np.interp(steps, self.steps, self.values))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class RunResult:
     """Task → mean return of the episodes that ended, over the steps of solve."""
     evaluated: dict[str, dict[str, float]]
     """Task → way of acting → mean return."""
-    d_init: dict[str, float]
+    d_init: dict[str, int]
     """Counts of the episodes that the labels come from, and their steps as ``steps``."""
     env_steps: dict[str, int]
     """Stage key → environment steps spent on learning."""
@@ -129,7 +128,7 @@ def _curve(records: Records, stage: str, name: str) -> Curve | None:
     return curve if len(steps) else None
 
 
-def _d_init(begun: list[StageFacts]) -> dict[str, Any]:
+def _d_init(begun: list[StageFacts]) -> dict[str, int]:
     collected = next((stage for stage in begun if stage.kind == "collect"), None)
     if collected is None or not collected.done:
         return {}

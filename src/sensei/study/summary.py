@@ -171,8 +171,7 @@ def _run(run: RunResult, steps: int) -> dict[str, Any]:
 
 
 def _chance(ours: np.ndarray, others: np.ndarray) -> dict[str, float]:
-    found = interval(improvement, ours, others)
-    return {"value": float(found.value), "low": float(found.low), "high": float(found.high)}
+    return _plain(interval(improvement, ours, others), name="value")
 
 
 def _pooled(scores: np.ndarray) -> dict[str, float]:
@@ -180,14 +179,15 @@ def _pooled(scores: np.ndarray) -> dict[str, float]:
 
 
 def _by_name(names: Sequence[str], found: Interval) -> dict[str, dict[str, float]]:
+    return {name: _plain(found, i) for i, name in enumerate(names)}
+
+
+def _plain(found: Interval, at: int | tuple[()] = (), name: str = "iqm") -> dict[str, float]:
     return {
-        name: _plain(Interval(found.value[i], found.low[i], found.high[i]))
-        for i, name in enumerate(names)
+        name: float(found.value[at]),
+        "low": float(found.low[at]),
+        "high": float(found.high[at]),
     }
-
-
-def _plain(found: Interval) -> dict[str, float]:
-    return {"iqm": float(found.value), "low": float(found.low), "high": float(found.high)}
 
 
 def _by_kind(run: RunResult) -> dict[str, int]:
