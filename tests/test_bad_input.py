@@ -80,6 +80,8 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--env.options.max_steps", "3"], "has no option max_steps"),
         (["tiny", "--env.image-size", "40"], "env.image_size is 40"),
         (["tiny", "--solve.env-steps", "0"], "solve.offline_updates"),
+        (["tiny", "--explore.offline-updates", "5"], "--explore.keep-collected"),
+        (["tiny", "--explore.keep-collected", "true"], "--explore.no-keep-collected"),
         (["tiny", "--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
 )

@@ -3,14 +3,63 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sensei import doctor
+from sensei.core.config import SIZES, AgentConfig
 from sensei.fields import with_dotted
 from sensei.presets import preset
 from sensei.types import ActionSpec, EnvSpec, ObsSpec
+
+ROOT = Path(__file__).parents[1]
+MEASURED = sorted((ROOT / "results" / "bench").glob("train_step-*.json"))
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_an_update_costs_what_was_measured(path: Path) -> None:
+    found = json.loads(path.read_text())
+    agent = AgentConfig(size=SIZES[path.stem.removeprefix("train_step-")])
+    assert doctor.update_gflop(agent) == pytest.approx(found["gflop"], rel=0.1), "update COSTS"
+    assert doctor.update_gb(agent) == pytest.approx(found["peak_memory_gb"], rel=0.3)
+    if path.stem == "train_step-xs":
+        rate = found["gflop"] / found["seconds_median"]
+        assert rate == pytest.approx(doctor.GFLOP_PER_SECOND, rel=0.1)
+
+
+@pytest.mark.parametrize(("size", "peak_gb"), [("xs", 1.65), ("s", 2.14)])
+def test_memory_of_smaller_batches_is_what_was_measured(size: str, peak_gb: float) -> None:
+    # Peaks of processes that compiled the update and made two; that of s is in no fit.
+    agent = AgentConfig(size=SIZES[size], batch=8, length=32)
+    assert doctor.update_gb(agent) == pytest.approx(peak_gb, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["xs", "s"])
+def test_peak_memory_is_what_is_predicted(size: str, tmp_path: Path) -> None:
+    # A batch other than the one the figures were taken from.
+    program, out = ROOT / "benchmarks" / "train_step.py", tmp_path / "step.json"
+    words = ["--size", size, "--batch", "8", "--imagine-every", "4", "--steps", "1"]
+    subprocess.run([sys.executable, program, *words, "--json", out], check=True)
+    measured = json.loads(out.read_text())["peak_memory_gb"]
+    predicted = doctor.update_gb(AgentConfig(size=SIZES[size], batch=8, imagine_every=4))
+    assert predicted == pytest.approx(measured, rel=0.3)
+
+
+def test_environments_are_as_fast_as_was_measured() -> None:
+    found = json.loads((ROOT / "results" / "bench" / "environments.json").read_text())
+    measured = {n: speeds["2_processes"] for n, speeds in found["steps_per_second"].items()}
+    expected = doctor.ENV_STEPS_PER_SECOND
+    assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=0.2)
+
+
+def test_larger_networks_take_more_memory() -> None:
+    needed = [doctor.estimate(preset(size=size)).memory_gb for size in ("xs", "s", "m", "l")]
+    assert needed == sorted(needed) and needed[0] < needed[-1]
 
 
 def test_estimate_counts_every_stage() -> None:

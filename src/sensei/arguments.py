@@ -180,6 +180,12 @@ def _explanation(command: str, words: Sequence[str]) -> UsageError:
         if not word.startswith("--") or name not in names or _is_section(config, name):
             continue
         values = _values(words, position)
+        if isinstance(_value(config, name), bool):
+            if not values:
+                continue
+            section, _, switch = word.removeprefix("--").partition("=")[0].rpartition(".")
+            yes, no = (f"--{section}.{s}{switch}" for s in ("", "no-"))
+            return UsageError(f"{word} is a switch and takes no value: write {yes} or {no}")
         if not values:
             return UsageError(f"{word} has no value: give one after it")
         try:

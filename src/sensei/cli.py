@@ -1,4 +1,4 @@
-"""The command ``sensei``: one pipeline, its stages, and two commands that only look.
+"""The command ``sensei``: one pipeline, its stages, and a few commands beside them.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 stopped but resumable. An error is one line on standard
 error; ``SENSEI_TRACEBACK=1`` shows where it came from. Everything heavy is imported by the
@@ -37,6 +37,7 @@ LOOKS = {
     "presets": "list the presets",
     "doctor": "what is missing, and what a run will take",
     "export": "a run's labels as JSON lines, Parquet or a Hugging Face dataset",
+    "import": "a published MOTIF or SENSEI label folder as a run, ready to distill",
 }
 COMMANDS = STAGES | LOOKS
 
@@ -83,6 +84,8 @@ def _dispatch(words: list[str]) -> int:
         return _presets(rest)
     if command == "export":
         return _export(rest)
+    if command == "import":
+        return _import(rest)
     if command == "study":
         from sensei.study.command import study
 
@@ -196,6 +199,43 @@ def _export(words: list[str]) -> int:
 
     print(export_labels(given["--dir"], given["--to"]))
     return 0
+
+
+IMPORT_USAGE = "sensei import motif FOLDER --dir RUN [--preference NAME] [PRESET] [--dial VALUE …]"
+
+
+def _import(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: {IMPORT_USAGE}")
+        return 0
+    if words[0] != "motif" or len(words) < 2 or words[1].startswith("-"):
+        raise UsageError(f"import {' '.join(words)}: write {IMPORT_USAGE}")
+    from sensei.importing import describe, import_motif, run_config
+
+    folder = words[1]
+    preference, rest = _take_preference(words[2:])
+    dials, config = run_config(rest)
+    if dials.print_config:
+        print(_yaml(config), end="")
+    elif dials.dry_run:
+        print(describe(folder))
+    else:
+        line = ["sensei", "import", *words]
+        print(import_motif(config, folder, preference, force=dials.force, command=line))
+    return 0
+
+
+def _take_preference(words: list[str]) -> tuple[str | None, list[str]]:
+    """Split off ``--preference NAME``, which is no field of the run."""
+    import argparse
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preference")
+    try:
+        given, rest = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise UsageError("--preference has no value: give a file's name without .npy") from error
+    return given.preference, rest
 
 
 def _yaml(config: RunConfig) -> str:

@@ -10,20 +10,51 @@ import shutil
 from pathlib import Path
 
 from sensei.annotate.annotator import resolve
-from sensei.core.config import SIZES
+from sensei.core.config import SIZES, AgentConfig
 from sensei.presets import RunConfig
 from sensei.run import machine
 from sensei.run.progress import duration
 from sensei.types import EnvSpec, SenseiError
 
-UPDATES_PER_SECOND = {"xs": 1.0, "s": 0.12, "m": 0.05, "l": 0.02}
-"""Assumed updates a second with 16 × 64 batches on two CPU cores, by size of the networks."""
 
-ENV_STEPS_PER_SECOND = 1_000.0
-"""Assumed environment steps a second on two CPU cores, pictures included."""
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one size of the networks costs with 64 × 64 pictures (benchmarks/costs.py)."""
+
+    parameters: int
+    replayed: tuple[float, float]
+    """Of each replayed step: MFLOP, and MB of intermediate results."""
+    imagined: tuple[float, float]
+    """The same of each trajectory of 15 imagined steps."""
+
+
+COSTS = {
+    "xs": Cost(2_223_123, (20.5, 2.47), (51.4, 2.73)),
+    "s": Cost(14_670_707, (89.3, 5.59), (429.5, 6.07)),
+    "m": Cost(39_194_899, (222.9, 10.02), (1124.9, 8.47)),
+    "l": Cost(93_706_931, (508.3, 18.12), (2644.0, 11.13)),
+}
+
+GFLOP_PER_SECOND = 35.2
+"""Reached by the xs update on two CPU cores (results/bench/train_step-xs.json)."""
+
+PROCESS_GB, RETAINED, COPIES = 1.32, 0.207, 6
+"""What peak memory is made of: the process that has compiled an update, the share of the
+intermediate results that is held at the same time (both fitted to the measured peaks of xs with
+16 × 64 and 8 × 32 steps, 2.48 and 1.65 GB), and copies of the parameters: the agent, two moments,
+gradient, update, slow critics."""
+
+ENV_STEPS_PER_SECOND = {"keychest": 2175.0, "keyroom": 1701.0, "robodesk": 156.7, "tiny": 1734.0}
+"""Measured with two processes on two CPU cores (results/bench/environments.json)."""
+
+OTHER_ENV_STEPS_PER_SECOND = 1_000.0
+"""Assumed of every other environment."""
 
 STARTUP_SECONDS = 60.0
 """Assumed time of each learning stage for compiling and starting its environments."""
+
+PROCESS_GB_PER_WORKER = 0.1
+"""A MiniHack process takes 70 MB (measured); others are assumed to be like it."""
 
 LABEL_PICTURE_BYTES = 6_000
 """Assumed size of one label frame as PNG, both resolutions together."""
@@ -48,12 +79,13 @@ _MODULES = {
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a run will take from its beginning, under this module's stated assumptions."""
+    """What a run will take from its beginning, by the measurements and assumptions named above."""
 
     env_steps: int
     updates: int
     hours: float
     disk_gb: float
+    memory_gb: float
     queries: int
     dollars: float | None
     """None where no price is known, which includes annotators that cost nothing."""
@@ -61,7 +93,8 @@ class Estimate:
     def __str__(self) -> str:
         words = (
             f"{self.env_steps:,} env steps, {self.updates:,} updates, {self.queries:,} queries, "
-            f"{self.disk_gb:.1f} GB, about {duration(3600 * self.hours)} on two CPU cores"
+            f"{self.disk_gb:.1f} GB on disk, {self.memory_gb:.1f} GB of memory, "
+            f"about {duration(3600 * self.hours)} on two CPU cores"
         )
         return words if self.dollars is None else f"{words}, about {self.dollars:.2f} $"
 
@@ -84,12 +117,14 @@ def estimate(config: RunConfig) -> Estimate:
         queries *= 2 if config.annotator.orders == "both" else 1
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
-    seconds = steps / ENV_STEPS_PER_SECOND + updates / _updates_per_second(config)
+    speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
+    seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
     return Estimate(
         env_steps=steps,
         updates=round(updates),
         hours=(seconds + (2 + rounds) * STARTUP_SECONDS) / 3600,
         disk_gb=_disk_gb(config, frames),
+        memory_gb=update_gb(config.agent) + PROCESS_GB_PER_WORKER * config.env.processes,
         queries=queries,
         dollars=_dollars(config, queries),
     )
@@ -129,10 +164,26 @@ def facts() -> list[str]:
     ]
 
 
-def _updates_per_second(config: RunConfig) -> float:
-    """Scale the assumption to the batch; a size of the user's own counts as the nearest one."""
-    nearest = min(SIZES, key=lambda name: abs(SIZES[name].deter - config.agent.size.deter))
-    return UPDATES_PER_SECOND[nearest] * 16 * 64 / (config.agent.batch * config.agent.length)
+def update_gflop(agent: AgentConfig) -> float:
+    """GFLOP of one update of the whole method; plainer methods need less."""
+    return _amount(agent, 0) / 1e3
+
+
+def update_gb(agent: AgentConfig) -> float:
+    """Peak memory of a process that makes updates, in GB."""
+    parameters = 4e-9 * COPIES * _cost(agent).parameters
+    return PROCESS_GB + parameters + RETAINED * _amount(agent, 1) / 1e3
+
+
+def _amount(agent: AgentConfig, which: int) -> float:
+    cost, steps = _cost(agent), agent.batch * agent.length
+    trajectories = agent.batch * -(-agent.length // agent.imagine_every) * agent.horizon / 15
+    return cost.replayed[which] * steps + cost.imagined[which] * trajectories
+
+
+def _cost(agent: AgentConfig) -> Cost:
+    """The cost of a size; one of the user's own counts as the nearest."""
+    return COSTS[min(SIZES, key=lambda name: abs(SIZES[name].deter - agent.size.deter))]
 
 
 def _disk_gb(config: RunConfig, frames: int) -> float:
@@ -177,8 +228,10 @@ def _disk_problems(config: RunConfig) -> list[str]:
 
 
 def _memory_problems(config: RunConfig) -> list[str]:
-    # Measured: a MiniHack process takes 70 MB; the learner of size xs about 2 GB.
-    needed = 2.0 + 0.1 * config.env.processes
+    needed = estimate(config).memory_gb
     if machine.memory_gb() >= needed:
         return []
-    return [f"{machine.memory_gb():.1f} GB memory, about {needed:.1f} needed: use a larger machine"]
+    return [
+        f"{machine.memory_gb():.1f} GB memory, about {needed:.1f} needed: use a larger machine, a "
+        "smaller --size or a smaller --agent.batch"
+    ]

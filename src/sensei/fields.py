@@ -45,13 +45,18 @@ def updated(config: Config, plain: Mapping[str, Any], where: str = "") -> Config
 
 
 def with_dotted(config: Config, dotted: Mapping[str, Any]) -> Config:
-    """Return ``config`` with fields set by dotted name: ``{"explore.env_steps": 100}``."""
+    """Return ``config`` with fields set by dotted name: ``{"explore.env_steps": 100}``.
+
+    All at once, so that fields of which one is only valid with the other can come in any order.
+    """
+    nested: dict[str, Any] = {}
     for name, value in dotted.items():
-        nested: Any = value
-        for part in reversed(name.replace("-", "_").split(".")):
-            nested = {part: nested}
-        config = updated(config, nested)
-    return config
+        *sections, field = name.replace("-", "_").split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[field] = value
+    return updated(config, nested)
 
 
 def read_file(path: Path | str) -> dict[str, Any]:

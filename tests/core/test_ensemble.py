@@ -30,7 +30,7 @@ def inputs(n: int = 5) -> tuple[jax.Array, jax.Array]:
 def test_disagreement_is_numpys_spread(ensemble: Ensemble, spread: str) -> None:
     """Population variance (or deviation) over the E members, then the mean over S·K dimensions."""
     feature, action = inputs()
-    out = np.asarray(ensemble.predictions(jnp.concatenate([feature, action], -1)), np.float64)
+    out = np.stack(ensemble.predictions(jnp.concatenate([feature, action], -1))).astype(np.float64)
     assert out.shape == (SIZE.members, 5, SIZE.stoch * SIZE.classes)
     expected = (out.var(0) if spread == "variance" else out.std(0)).mean(-1)
     np.testing.assert_allclose(ensemble.disagreement(feature, action, spread), expected, rtol=1e-4)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import mmap
 import os
 
 import numpy as np
@@ -305,3 +306,26 @@ def test_episodes_from_flags(tmp_path):
         EpisodeRef(1, 102, 105, False),
         EpisodeRef(1, 105, 108, True),
     ]
+
+
+def test_what_is_announced_holds_the_pictures_to_be_read(tmp_path):
+    # Rows of 5,000 bytes, so that neither they nor the streams begin on a page.
+    fields = {"flag": ((), bool), "image": ((5000,), "uint8")}
+    store = EpisodeStore(tmp_path, fields, 2, max_gb=0.01, shard_steps=7)
+    for t in range(7):
+        store.append({"flag": np.zeros(2, bool), "image": np.full((2, 5000), t, np.uint8)})
+    shard, asked = store._shards[0], []
+
+    class Map:
+        def madvise(self, option, start, length):
+            assert option == mmap.MADV_WILLNEED
+            assert start % mmap.PAGESIZE == 0
+            asked.append(bytes(whole)[start : start + length])
+
+    whole, shard.map = shard.map, Map()
+    shard.announce(1, 2, 3)
+    wanted = np.repeat(np.array([2, 3, 4], np.uint8), 5000).tobytes()
+    assert asked[0].endswith(wanted)
+    assert len(asked[0]) < len(wanted) + mmap.PAGESIZE
+    store.sample(np.random.default_rng(0), batch=5, length=4)
+    assert len(asked) == 1 + 5

@@ -34,13 +34,11 @@ def candidates(episodes=10, frames=20):
     return Candidates(np.arange(len(episode)) + 1000, episode, score)
 
 
-@pytest.mark.parametrize(
-    "sampler", ["uniform", "recent", "contrast", uncertain(lambda a, b: a + b)]
-)
+@pytest.mark.parametrize("sampler", ["uniform", "recent", "contrast", "uncertain"])
 def test_drawn_pairs_are_new_distinct_and_on_one_side(tmp_path, sampler):
     store = fill(tmp_path)
     one = draw(store, sampler, 100, np.random.default_rng(0), generation=3)
-    two = draw(store, sampler, 100, np.random.default_rng(0))
+    two = draw(store, sampler, 100, np.random.default_rng(0), doubt=lambda a, b: a + b)
     assert len(one.ids) == len(two.ids) == 100 and one.message == ""
     assert len(np.unique(store.pair_keys(), axis=0)) == 200
     table = store.frame_table()
@@ -111,6 +109,21 @@ def test_contrast_pairs_good_with_bad_in_random_order():
     good = scores > np.median(frames.score)
     assert np.all(good.sum(axis=1) == 1)
     assert 0.45 < good[:, 0].mean() < 0.55
+
+
+def test_uncertain_chooses_what_is_trained_on_and_leaves_validation_uniform(tmp_path):
+    """Doubt is high on late frames; uniform pairs have a mean rank of a half."""
+    store = fill(tmp_path, episodes=60)
+    table = store.frame_table()
+    draw(store, "uncertain", 200, np.random.default_rng(0), doubt=lambda a, b: a + b)
+    split = dict(zip(table.id.tolist(), table.split.tolist(), strict=True))
+    ranks = {"train": [], "val": []}
+    for pair in store.pairs():
+        ranks[split[pair.first]] += [pair.first / len(table), pair.second / len(table)]
+    assert np.mean(ranks["train"]) > 0.8
+    assert 0.35 < np.mean(ranks["val"]) < 0.65
+    assert {pair.sampler for pair in store.pairs()} == {"uncertain"}
+    store.close()
 
 
 def test_uncertain_keeps_the_pairs_of_highest_doubt():

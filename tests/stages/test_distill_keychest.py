@@ -102,10 +102,8 @@ def distilled(
         draw(store, "uniform", pairs, np.random.default_rng(0))
         annotate(store, build_annotator(who), who)
         data = load_frames(store)
-    adapter = make_adapter(config.env)
     with Progress("distill", epochs, "epochs") as progress:
-        model, _ = fit(blank_reward_model(config, adapter.spec), data, config, progress)
-    adapter.close()
+        model, _ = fit(blank_reward_model(config, data.spec), data, config, progress)
     return finish(model, data)
 
 

@@ -65,6 +65,14 @@ def test_plan_of_each_method() -> None:
         assert keys(preset(method=method)) == WHOLE
 
 
+def test_collected_episodes_may_be_kept_by_every_method() -> None:
+    for method in ("sensei", "p2e"):
+        steps = plan(with_dotted(preset(method=method), {"explore.keep_collected": True}))
+        inputs = {step.key: step.inputs for step in steps}
+        assert next(iter(inputs)) == "collect"
+        assert inputs["explore"][-1] == "collect"
+
+
 def test_many_tasks_are_solved_from_one_exploration(start: Callable) -> None:
     fields = {"solve.task": "a", "solve.more_tasks": ["b"]}
     steps = {step.key: step for step in plan(with_dotted(preset(), fields))}

@@ -34,7 +34,10 @@ class Actor(eqx.Module):
         self.spec, self.mix = spec, mix
 
     def __call__(self, feature: Float[Array, "*n f"]) -> Policy:
-        out = self.net(feature)
+        return self.policy(self.net(feature))
+
+    def policy(self, out: Float[Array, "*n o"]) -> Policy:
+        """The distribution that the network's output describes."""
         logps, at = [], 0
         for width in self.spec.discrete:
             logps.append(unimix(out[..., at : at + width], self.mix))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -14,7 +13,7 @@ from sensei.core.agent import Agent, Metrics, Setup, TrainState
 from sensei.core.config import AgentConfig
 from sensei.core.dists import two_hot_mean
 from sensei.core.imagination import Rollout
-from sensei.core.nets import MLP
+from sensei.core.nets import MLP, evaluate_together, unstack
 from sensei.core.scaling import RunningMean, quantiles, return_range
 from sensei.core.sensei import gate, gate_statistic, sensei_advantage
 from sensei.core.world_model import Batch
@@ -41,14 +40,17 @@ def behaviour_losses(
     discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
     weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
 
-    logits = channel_values(agent.critics, imagined.feature)
-    values = sg(two_hot_mean(logits))
-    slow = two_hot_mean(channel_values(state.slow_critics, imagined.feature[:-1]))
+    nets = [*unstack(agent.critics), agent.actor.net]
+    *logits, policy_out = evaluate_together(nets, imagined.feature)
+    values = sg(jnp.stack([two_hot_mean(x) for x in logits]))
+    slow = channel_values(state.slow_critics, imagined.feature)[:, :-1]
     returns = jax.vmap(lambda_return, (0, None, 0, None))(
         reward, discount[1:], values, config.lambda_
     )
-    critic = weight * critic_loss(logits[:, :-1], returns, slow)
-    losses = {f"critic_{c.name}": critic[i] for i, c in enumerate(setup.channels)}
+    losses = {
+        f"critic_{c.name}": weight * critic_loss(x[:-1], returns[i], slow[i])
+        for i, (c, x) in enumerate(zip(setup.channels, logits, strict=True))
+    }
 
     ends = jax.vmap(lambda r: quantiles(r, jnp.array([0.05, 0.95])))(returns)
     ranges = state.returns.update(ends)
@@ -61,7 +63,7 @@ def behaviour_losses(
         explore=jnp.array([c.explore for c in setup.channels]),
         go=jnp.array([c.go for c in setup.channels]),
     )
-    policy = agent.actor(imagined.feature[:-1])
+    policy = agent.actor.policy(policy_out[:-1])
     losses["actor"] = weight * actor_loss(policy, imagined.action, mixed, config.entropy)
     metrics = {
         "sensei/go_fraction": 1.0 - jnp.mean(interesting.astype(jnp.float32)),
@@ -87,9 +89,9 @@ def centred(advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
     return advantage - jnp.mean(advantage, axis=(1, 2), keepdims=True)
 
 
-def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C *n k"]:
-    """Two-hot logits of every channel's critic."""
-    return eqx.filter_vmap(lambda critic: critic(feature))(critics)
+def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C ..."]:
+    """Every channel's critic's mean."""
+    return jnp.stack([two_hot_mean(x) for x in evaluate_together(unstack(critics), feature)])
 
 
 def channel_scale(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:

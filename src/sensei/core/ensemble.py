@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from sensei.core.config import Size
-from sensei.core.nets import MLP, stack_modules
+from sensei.core.nets import MLP, evaluate_together, stack_modules, unstack
 
 
 class Ensemble(eqx.Module):
@@ -27,9 +27,9 @@ class Ensemble(eqx.Module):
 
         self.members = stack_modules(make, size.members, key=key)
 
-    def predictions(self, inputs: Float[Array, "n i"]) -> Float[Array, "e n sk"]:
+    def predictions(self, inputs: Float[Array, "n i"]) -> list[Float[Array, "n sk"]]:
         """Every member's prediction."""
-        return eqx.filter_vmap(lambda net: net(inputs))(self.members)
+        return evaluate_together(unstack(self.members), inputs)
 
     def disagreement(
         self,
@@ -40,9 +40,10 @@ class Ensemble(eqx.Module):
         """Mean over dimensions of the spread over members."""
         out = self.predictions(jnp.concatenate([feature, action], axis=-1))
         # Shifted by one member, the two moments are accurate and XLA fuses them into one pass.
-        shifted = out - out[:1]
-        mean = jnp.mean(shifted, axis=0)
-        variance = jnp.maximum(jnp.mean(jnp.square(shifted), axis=0) - jnp.square(mean), 0.0)
+        shifted = [x - out[0] for x in out[1:]]
+        mean = sum(shifted) / len(out)
+        mean_square = sum(map(jnp.square, shifted)) / len(out)
+        variance = jnp.maximum(mean_square - jnp.square(mean), 0.0)
         return jnp.mean(jnp.sqrt(variance) if spread == "std" else variance, axis=-1)
 
     def loss(
@@ -57,7 +58,7 @@ class Ensemble(eqx.Module):
         b, t = valid.shape
         out = self.predictions(inputs.reshape(b * t, -1))
         aim = target.reshape(b * t, -1)
-        error = jnp.sum(jnp.mean(jnp.square(out - aim), axis=-1), axis=0)
+        error = sum(jnp.mean(jnp.square(x - aim), axis=-1) for x in out)
         return jnp.where(valid, jnp.reshape(error, (b, t)), 0.0)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,11 +31,16 @@ class Linear(eqx.Module):
         self.bias = jnp.zeros(size_out)
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        return x @ self.weight + self.bias
+        rows = x.reshape(-1, x.shape[-1])  # XLA transposes copies for a gradient over more axes
+        return (rows @ self.weight + self.bias).reshape(*x.shape[:-1], -1)
 
 
 class BlockLinear(eqx.Module):
-    """A block-diagonal linear map: G blocks, each of its own ``i → o``."""
+    """A block-diagonal linear map: G blocks, each of its own ``i → o``.
+
+    The blocks are products of their own: one batched product wants another memory layout, and
+    copying into it and back takes twice as long as all of them.
+    """
 
     weight: Float[Array, "g i o"]
 
@@ -40,8 +48,10 @@ class BlockLinear(eqx.Module):
         shape = (blocks, size_in // blocks, size_out // blocks)
         self.weight = truncated_normal(key, shape, shape[1], 1.0)
 
-    def __call__(self, x: Float[Array, "n g i"]) -> Float[Array, "n g o"]:
-        return jnp.einsum("ngi,gio->ngo", x, self.weight)
+    def __call__(self, x: Float[Array, "n gi"]) -> list[Float[Array, "n o"]]:
+        """Every block's output."""
+        parts = jnp.split(x, self.weight.shape[0], axis=-1)
+        return [part @ weight for part, weight in zip(parts, self.weight, strict=True)]
 
 
 class RMSNorm(eqx.Module):
@@ -68,7 +78,11 @@ class Layer(eqx.Module):
         self.norm = RMSNorm(size_out)
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        return jax.nn.silu(self.norm(self.linear(x)))
+        return self.activate(self.linear(x))
+
+    def activate(self, x: Float[Array, "*n o"]) -> Float[Array, "*n o"]:
+        """What follows the product."""
+        return jax.nn.silu(self.norm(x))
 
 
 class MLP(eqx.Module):
@@ -95,9 +109,30 @@ class MLP(eqx.Module):
         self.out = Linear(sizes[-1], size_out, key=keys[-1], scale=out_scale)
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
-        for layer in self.hidden:
+        return self.finish(self.hidden[0].linear(x))
+
+    def finish(self, first: Float[Array, "*n u"]) -> Float[Array, "*n o"]:
+        """What follows the first layer's product."""
+        x = self.hidden[0].activate(first)
+        for layer in self.hidden[1:]:
             x = layer(x)
         return self.out(x)
+
+
+def evaluate_together(nets: Sequence[MLP], x: Float[Array, "*n i"]) -> list[Float[Array, "*n _"]]:
+    """Every network's output for the same input, their first layers as one wide product.
+
+    On two cores 64 columns reach 100 GFLOP/s where 512 reach 300, and the first layer is where
+    most of a head's work is.
+    """
+    firsts = [net.hidden[0].linear for net in nets]
+    weight = jnp.concatenate([linear.weight for linear in firsts], axis=1)
+    bias = jnp.concatenate([linear.bias for linear in firsts])
+    ends = list(accumulate(linear.bias.shape[0] for linear in firsts))
+    rows = x.reshape(-1, x.shape[-1])  # XLA's programs for more axes are slower
+    parts = jnp.split(rows @ weight + bias, ends[:-1], axis=-1)
+    outs = [net.finish(part) for net, part in zip(nets, parts, strict=True)]
+    return [out.reshape(*x.shape[:-1], -1) for out in outs]
 
 
 def stack_modules(make, count: int, *, key: PRNGKeyArray):
@@ -105,6 +140,8 @@ def stack_modules(make, count: int, *, key: PRNGKeyArray):
     return eqx.filter_vmap(lambda k: make(key=k))(jax.random.split(key, count))
 
 
-def unstack(stacked, index: int):
-    """Take one module out of a stack."""
-    return jax.tree.map(lambda leaf: leaf[index], stacked)
+def unstack(stacked: MLP) -> list[MLP]:
+    """Take a stack apart; the gradient of all parts is put together again by one copy."""
+    leaves, structure = jax.tree.flatten(stacked)
+    parts = [[x[0] for x in jnp.split(leaf, leaf.shape[0])] for leaf in leaves]
+    return [jax.tree.unflatten(structure, member) for member in zip(*parts, strict=True)]

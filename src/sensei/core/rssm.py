@@ -73,16 +73,14 @@ class RSSM(eqx.Module):
 
     def advance(self, state: Latent, action_in: Float[Array, "n h"]) -> Float[Array, "n d"]:
         """One step of the block GRU: the next deterministic state."""
-        n, blocks = state.deter.shape[0], self.size.blocks
+        n = state.deter.shape[0]
         parts = (self.deter_in(state.deter), self.stoch_in(state.stoch.reshape(n, -1)), action_in)
         shared = self.core_shared(jnp.concatenate(parts, axis=-1))
-        own = self.core_block(state.deter.reshape(n, blocks, -1)).reshape(n, -1)
-        hidden = jax.nn.silu(self.core_norm(shared + own))
-        gates = self.gates(hidden.reshape(n, blocks, -1)) + self.gates_bias
-        reset, candidate, update = (g.reshape(n, -1) for g in jnp.split(gates, 3, axis=-1))
-        update = jax.nn.sigmoid(update - 1.0)  # starts by keeping most of the old state
-        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        return update * candidate + (1.0 - update) * state.deter
+        own = jnp.concatenate(self.core_block(state.deter), axis=-1)
+        gates = self.gates(jax.nn.silu(self.core_norm(shared + own)))
+        old = jnp.split(state.deter, self.size.blocks, axis=-1)
+        blocks = zip(gates, self.gates_bias, old, strict=True)
+        return jnp.concatenate([gru_block(g + bias, deter) for g, bias, deter in blocks], axis=-1)
 
     def log_probs(self, logits: Float[Array, "*n sk"]) -> Float[Array, "*n s k"]:
         """Categorical log-probabilities of the S groups, mixed with the uniform share."""
@@ -145,3 +143,11 @@ class RSSM(eqx.Module):
         """Step without an observation."""
         deter = self.advance(state, self.action_in(action))
         return Latent(deter, sample_one_hot(self.prior(deter), key=key))
+
+
+def gru_block(gates: Float[Array, "n o"], old: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """The new state of one block of the GRU from its three gates side by side, O = 3 D."""
+    reset, candidate, update = jnp.split(gates, 3, axis=-1)
+    update = jax.nn.sigmoid(update - 1.0)  # starts by keeping most of the old state
+    candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+    return update * candidate + (1.0 - update) * old

@@ -106,7 +106,7 @@ def agent_loss(
     losses |= behaviour
     for i, channel in enumerate(setup.channels):
         if channel.name in setup.replayed:
-            critic, slow = unstack(agent.critics, i), unstack(state.slow_critics, i)
+            critic, slow = unstack(agent.critics)[i], unstack(state.slow_critics)[i]
             losses[f"replay_value_{channel.name}"] = replay_value_loss(
                 critic, slow, feature, batch, channel.name, config
             )

@@ -183,8 +183,12 @@ class EpisodeStore:
             )
         envs = rng.integers(self.num_envs, size=batch)
         starts = rng.integers(oldest, last + 1, size=batch)
-        for b in range(batch):
-            self._copy(int(envs[b]), int(starts[b]), {k: v[b] for k, v in out.items()})
+        places = list(zip(envs.tolist(), starts.tolist(), strict=True))
+        for env, start in places:
+            for number, begin, count in self.layout.pieces(start, length):
+                self._shards[number].announce(env, begin, count)
+        for b, (env, start) in enumerate(places):
+            self._copy(env, start, {name: array[b] for name, array in out.items()})
 
     def column(self, field: str) -> np.ndarray:
         """Copy one small field of all held rows, [N, steps - oldest, ...]."""
@@ -247,11 +251,8 @@ class EpisodeStore:
 
     def _copy(self, env: int, start: int, out: dict[str, np.ndarray]) -> None:
         """Fill [T, ...] arrays from rows ``start`` on; a slice per field and shard touched."""
-        size = self.layout.shard_steps
-        length, done = len(next(iter(out.values()))), 0
-        while done < length:
-            number, begin = divmod(start + done, size)
-            count = min(size - begin, length - done)
+        done = 0
+        for number, begin, count in self.layout.pieces(start, len(next(iter(out.values())))):
             views = self._shards[number].views
             for name, array in out.items():
                 array[done : done + count] = views[name][env, begin : begin + count]

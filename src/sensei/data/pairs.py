@@ -36,7 +36,9 @@ class Candidates:
 
 Sampler = Callable[[Candidates, np.random.Generator, int], np.ndarray]
 """Draws n pairs: indices [n, 2] into the candidates; repeats and self-pairs are dropped later."""
-SamplerName = Literal["uniform", "recent", "contrast"]
+SamplerName = Literal["uniform", "recent", "contrast", "uncertain"]
+Doubt = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""How unsure somebody is about pairs, [n], given their first and second frame ids, [n] each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,16 +82,13 @@ def contrast(frames: Candidates, rng: np.random.Generator, n: int) -> np.ndarray
     return rng.permuted(pairs, axis=1)
 
 
-def uncertain(score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Sampler:
-    """Make a sampler that keeps the pairs on which ``score(first_ids, second_ids)`` is highest.
-
-    ``score`` returns [n], for example how much an ensemble of reward models disagrees.
-    """
+def uncertain(doubt: Doubt) -> Sampler:
+    """Make a sampler that keeps, of uniform pairs, those of the highest doubt."""
 
     def sampler(frames: Candidates, rng: np.random.Generator, n: int) -> np.ndarray:
         pairs = uniform(frames, rng, OVERSAMPLE * n)
-        doubt = score(frames.id[pairs[:, 0]], frames.id[pairs[:, 1]])
-        return pairs[np.argsort(-doubt, kind="stable")[:n]]
+        unsure = doubt(frames.id[pairs[:, 0]], frames.id[pairs[:, 1]])
+        return pairs[np.argsort(-unsure, kind="stable")[:n]]
 
     return sampler
 
@@ -99,46 +98,51 @@ SAMPLERS: dict[str, Sampler] = {"uniform": uniform, "recent": recent, "contrast"
 
 def draw(
     store: LabelStore,
-    sampler: SamplerName | Sampler,
+    sampler: SamplerName,
     n: int,
     rng: np.random.Generator,
     stage: str | None = None,
     generation: int = 0,
+    doubt: Doubt | None = None,
 ) -> Drawn:
     """Add n new pairs to the store; both frames of a pair are on one side of the split.
 
     Args:
         store: where the frames are and the pairs go.
-        sampler: a name, or a callable such as ``uncertain(…)`` returns.
+        sampler: how to choose. ``uncertain`` chooses training pairs by ``doubt``; its validation
+            pairs are uniform, or accuracy would be measured on the hardest pairs alone.
         n: how many new pairs; about 15 % of them validate, where there are enough episodes.
-        rng: the draw is a function of it and of the store's contents.
+        rng: the draw is a function of it, of the doubt and of the store's contents.
         stage: only frames of this stage; None = all.
         generation: recorded with the pairs.
+        doubt: for ``uncertain``; None = nothing is known yet, so its pairs are uniform.
 
     Raises:
         SenseiError: no pair at all can be drawn and none is stored.
     """
     table = store.frame_table(stage)
-    name = sampler if isinstance(sampler, str) else getattr(sampler, "__name__", "custom")
-    choose = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-    sides = {side: _candidates(table, side) for side in ("val", "train")}
+    train, val = (_candidates(table, side) for side in ("train", "val"))
     taken = set(map(tuple, store.pair_keys().tolist()))
-    pairs: list[tuple[int, int]] = []
-    wanted = {"val": round(VAL_FRACTION * n), "train": n}
-    for side, frames in sides.items():  # training pairs make up for what validation cannot give
-        goal = wanted[side] if side == "val" else n - len(pairs)
-        pairs += _new_pairs(frames, choose, goal, rng, taken)
+    # Validation first: training pairs make up for what it cannot give.
+    pairs = _new_pairs(val, _chooser(sampler, None), round(VAL_FRACTION * n), rng, taken)
+    pairs += _new_pairs(train, _chooser(sampler, doubt), n - len(pairs), rng, taken)
     if not pairs and n and not store.count_pairs():
         raise SenseiError(
-            f"no pair can be drawn from {len(table)} frames in {sides['train'].episodes} training "
+            f"no pair can be drawn from {len(table)} frames in {train.episodes} training "
             "episodes: collect more episodes or keep more label frames"
         )
     order = rng.permutation(len(pairs))
-    ids = store.add_pairs(Pair(*pairs[i], generation=generation, sampler=name) for i in order)
+    ids = store.add_pairs(Pair(*pairs[i], generation=generation, sampler=sampler) for i in order)
     message = ""
     if len(ids) < n:
         message = f"only {len(ids)} of {n} pairs: {len(table)} frames give no more distinct ones"
     return Drawn(ids, n, message)
+
+
+def _chooser(sampler: SamplerName, doubt: Doubt | None) -> Sampler:
+    if sampler != "uncertain":
+        return SAMPLERS[sampler]
+    return uniform if doubt is None else uncertain(doubt)
 
 
 def _candidates(table: FrameTable, side: str) -> Candidates:

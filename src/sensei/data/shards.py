@@ -6,10 +6,11 @@ import contextlib
 import dataclasses
 import errno
 import json
+import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +41,15 @@ class Layout:
             size = self.num_envs * self.shard_steps * int(np.prod(shape)) * dtype.itemsize
             end += -(-size // ALIGN) * ALIGN
         return offsets
+
+    def pieces(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Split rows at the shards' ends: number of the shard, first row in it, number of rows."""
+        end = start + length
+        while start < end:
+            number, begin = divmod(start, self.shard_steps)
+            count = min(self.shard_steps - begin, end - start)
+            yield number, begin, count
+            start += count
 
     def check(self, rows: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the fields of one row of every stream as arrays, or say what does not fit."""
@@ -74,7 +84,12 @@ class Layout:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row of one stream."""
-        return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in self.fields.values())
+        return sum(map(self.field_bytes, self.fields))
+
+    def field_bytes(self, name: str) -> int:
+        """Bytes of one field of one row of one stream."""
+        shape, dtype = self.fields[name]
+        return int(np.prod(shape)) * dtype.itemsize
 
     @property
     def shard_bytes(self) -> int:
@@ -87,21 +102,38 @@ class Layout:
 class Shard:
     """One memory-mapped file and a view of each field in it."""
 
-    def __init__(self, path: Path, layout: Layout, mode: Any) -> None:
+    def __init__(self, path: Path, layout: Layout, mode: Literal["r", "r+"]) -> None:
         """Map an existing file; ``mode`` is ``r`` or ``r+``."""
         if path.stat().st_size != layout.shard_bytes:
             raise SenseiError(
                 f"{path} has {path.stat().st_size} bytes, expected {layout.shard_bytes}: "
                 "the file is damaged; restore it or delete the stage's folder"
             )
-        self.map = np.memmap(path, np.uint8, mode=mode, shape=(layout.shard_bytes,))
-        base = np.asarray(self.map)
+        access = mmap.ACCESS_READ if mode == "r" else mmap.ACCESS_WRITE
+        with open(path, f"{mode}b") as file:
+            self.map = mmap.mmap(file.fileno(), layout.shard_bytes, access=access)
+        base = np.frombuffer(self.map, np.uint8)
+        self.offsets = layout.offsets()
+        self.largest = max(layout.fields, key=layout.field_bytes)
         self.views: dict[str, np.ndarray] = {}
-        for name, offset in layout.offsets().items():
+        for name, offset in self.offsets.items():
             shape, dtype = layout.fields[name]
             full = (layout.num_envs, layout.shard_steps, *shape)
             size = int(np.prod(full)) * dtype.itemsize
             self.views[name] = base[offset : offset + size].view(dtype).reshape(full)
+
+    def announce(self, env: int, begin: int, count: int) -> None:
+        """Have the kernel fetch the largest field of some rows that will be read; do not wait.
+
+        A page fault waits for the disk and reads megabytes around the page; this reads the rows
+        alone, and those of many windows at a time. The other fields come with a page or two.
+        """
+        if not hasattr(mmap, "MADV_WILLNEED"):  # Windows
+            return
+        each, row = self.views[self.largest].strides[:2]
+        start = self.offsets[self.largest] + env * each + begin * row
+        aligned = start // mmap.PAGESIZE * mmap.PAGESIZE
+        self.map.madvise(mmap.MADV_WILLNEED, aligned, start + count * row - aligned)
 
     def flush(self) -> None:
         """Write what changed to the disk."""

@@ -183,7 +183,7 @@ class Look:
 
     def _reward_model(self, key: str) -> RewardModel:
         if key not in self._reward_models:
-            like = eqx.filter_eval_shape(lambda: blank_reward_model(self.config, self.spec))
+            like = eqx.filter_eval_shape(lambda: blank_reward_model(self.config, self.spec.obs))
             path = self.workspace.folder(key) / "reward.safetensors"
             self._reward_models[key] = checkpoint.load(path, like)[0]
         return self._reward_models[key]

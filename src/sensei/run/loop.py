@@ -17,7 +17,6 @@ import numpy as np
 
 from sensei.core.agent import Setup, TrainState, start_acting
 from sensei.core.reward_model import RewardModel
-from sensei.core.training import train_step
 from sensei.data.episodes import EpisodeStore
 from sensei.data.images import encode_png
 from sensei.data.label_store import LabelStore
@@ -26,6 +25,7 @@ from sensei.data.replay import Replay
 from sensei.envs.contract import row_fields
 from sensei.envs.pool import EnvPool
 from sensei.run import saving
+from sensei.run.compilation import fast_train_step
 from sensei.run.interrupts import Interrupts
 from sensei.run.metrics import Metrics
 from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
@@ -227,7 +227,7 @@ class Loop:
             fixed = (learner.setup, learner.reward_model, batch)
             # Waiting for the last update here keeps at most one in flight.
             jax.block_until_ready(learner.state.key)
-            learner.state, metrics = train_step(fixed, learner.state)
+            learner.state, metrics = fast_train_step()(fixed, learner.state)
         self.agent.agent = learner.state.agent
         self.tally.device.append(metrics)
         self.updates += 1

@@ -16,8 +16,8 @@ from sensei.types import SenseiError, UsageError
 GROWING = frozenset({"collect.env_steps", "explore.env_steps", "solve.env_steps", "annotate.pairs"})
 """Fields of which more may be asked later; the stage then continues."""
 
-LIMITS = frozenset({"annotator.max_pairs", "annotator.budget"})
-"""Fields that say when to pause; with another limit the stage continues."""
+LIMITS = frozenset({"annotator.max_pairs", "annotator.budget", "annotate.stop_gain"})
+"""Fields that say when to stop; with another limit the stage continues."""
 
 Status = Literal["running", "stopped", "failed", "done"]
 

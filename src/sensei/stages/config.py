@@ -30,8 +30,38 @@ class AnnotateConfig:
 
     pairs: int = 100_000
     """Pairs asked per generation."""
-    sampler: Literal["uniform", "recent", "contrast"] = "uniform"
-    """How pairs are drawn; ``contrast`` uses privileged information and the report says so."""
+    sampler: Literal["uniform", "recent", "contrast", "uncertain"] = "uniform"
+    """uniform · recent: favours late episodes · uncertain: on which a quick R_ψ disagrees with
+    itself · contrast: one good, one bad; uses privileged information and the report says so."""
+    rounds: int | None = None
+    """In how many rounds the pairs are asked, each doubling their number; None = as many as
+    ``sampler uncertain`` and ``stop_gain`` need, else 1."""
+    stop_gain: float | None = None
+    """Stop when a doubling of the labels raises R_ψ's validation accuracy by less; None = never."""
+
+    def __post_init__(self) -> None:
+        """Reject rounds between which nothing, or everything, would be decided."""
+        if self.stop_gain is not None and not 0.0 < self.stop_gain < 1.0:
+            raise UsageError(
+                f"annotate.stop_gain is {self.stop_gain}: give a share between 0 and 1, say 0.005"
+            )
+        if self.rounds is None:
+            return
+        if self.learns_between and self.rounds < 2:
+            raise UsageError(
+                f"annotate.rounds is {self.rounds}: give 2 or more, something is to be learned "
+                "between two"
+            )
+        if not self.learns_between and self.rounds != 1:
+            raise UsageError(
+                f"annotate.rounds is {self.rounds}, but nothing is decided between rounds: give "
+                "--annotate.sampler uncertain or --annotate.stop-gain 0.005 too"
+            )
+
+    @property
+    def learns_between(self) -> bool:
+        """Whether something is learned from one round for the next."""
+        return self.sampler == "uncertain" or self.stop_gain is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +93,25 @@ class ExploreConfig:
     """Replayed steps per environment step."""
     prefill: int = 2_000
     """Environment steps by random actions before the first update."""
+    keep_collected: bool = False
+    """Train on the collected episodes too. They are paid for already, and hold what random actions
+    found; the paper starts from an empty replay."""
+    offline_updates: int = 0
+    """Updates from the collected episodes before the first environment step."""
     replay_gb: float = 12.0
     """Largest size of the replay on disk, in GB; the oldest steps go first."""
     save_every: int = 5_000
     """Environment steps between checkpoints."""
     label_frames: int = 20_000
     """Label frames kept for a next generation."""
+
+    def __post_init__(self) -> None:
+        """Reject updates from nothing."""
+        if self.offline_updates and not self.keep_collected:
+            raise UsageError(
+                f"explore.offline_updates is {self.offline_updates} but there is nothing to make "
+                "them from: give --explore.keep-collected, or --explore.offline-updates 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from scipy.optimize import minimize_scalar
 
 from sensei.annotate.quality import quality
@@ -19,7 +20,7 @@ from sensei.core.reward_model import RewardModel
 from sensei.data.images import decode_png
 from sensei.data.label_store import LabelStore
 from sensei.data.label_tables import LabelSet
-from sensei.envs import make_adapter
+from sensei.data.records import Frame
 from sensei.presets import RunConfig
 from sensei.run import checkpoint
 from sensei.run.progress import Progress
@@ -27,7 +28,7 @@ from sensei.run.stage_record import stage_key
 from sensei.run.workspace import Workspace, write_json
 from sensei.stages.config import DistillConfig
 from sensei.stages.setups import blank_reward_model
-from sensei.types import SenseiError
+from sensei.types import ObsSpec, SenseiError
 
 CHUNK = 512
 """Frames or pairs evaluated at once outside training."""
@@ -41,25 +42,39 @@ class LabelledFrames:
     """Everything R_ψ learns from, in memory: label frames at the agent's own resolution."""
 
     obs: dict[str, np.ndarray]
+    ids: np.ndarray
+    """The frames' ids in the store, ascending."""
     labels: LabelSet
     """Labelled pairs; ``first`` and ``second`` are row numbers of ``obs``."""
+
+    @property
+    def spec(self) -> ObsSpec:
+        """What the frames show, so that labels alone, without their environment, are enough."""
+        image, vector = self.obs.get("image"), self.obs.get("vector")
+        entries = 0 if vector is None else vector.shape[1]
+        return ObsSpec(
+            image=None if image is None else image.shape[1:],
+            vector=tuple(str(entry) for entry in range(entries)),
+        )
 
     def pairs(self, split: str) -> Preferences:
         """The preferences of one side of the split."""
         chosen = self.labels.select(self.labels.split == split)
         return Preferences(*(jnp.asarray(x) for x in (chosen.first, chosen.second, chosen.y)))
 
+    def validation(self) -> Preferences:
+        """The validation pairs, or the training pairs where there are too few episodes for any."""
+        val = self.pairs("val")
+        return val if len(val.y) else self.pairs("train")
+
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Train R_ψ on all labels so far and save it; return its measures."""
-    adapter = make_adapter(config.env, config.seed)
-    spec = adapter.spec
-    adapter.close()
     with LabelStore(workspace.labels) as store:
         data = load_frames(store, annotators(workspace))
         _warn(store, workspace)
     with Progress("distill", config.distill.epochs, "epochs") as progress:
-        model, curve = fit(blank_reward_model(config, spec), data, config, progress)
+        model, curve = fit(blank_reward_model(config, data.spec), data, config, progress)
     model, measures = finish(model, data)
     summary = measures | {"members": config.distill.members, "curve": curve}
     checkpoint.save(workspace.here / "reward.safetensors", model)
@@ -89,20 +104,29 @@ def _warn(store: LabelStore, workspace: Workspace) -> None:
 
 def load_frames(store: LabelStore, annotators: Sequence[str] = ()) -> LabelledFrames:
     """Read every frame and the labelled pairs of these annotators, or of everyone."""
-    table = store.frame_table()
-    frames = store.frames(table.id, pictures=False)
+    ids = store.frame_table().id
+    obs = observations(store.frames(ids, pictures=False))
+    return LabelledFrames(obs, ids, labelled_rows(store, ids, annotators))
+
+
+def observations(frames: Sequence[Frame]) -> dict[str, np.ndarray]:
+    """Stack what the agent saw on these frames."""
     obs: dict[str, np.ndarray] = {}
     if frames and frames[0].obs is not None:
         obs["image"] = np.stack([decode_png(f.obs) for f in frames if f.obs is not None])
     if frames and frames[0].vector:
         obs["vector"] = np.array([f.vector for f in frames], np.float32)
+    return obs
+
+
+def labelled_rows(store: LabelStore, ids: np.ndarray, annotators: Sequence[str] = ()) -> LabelSet:
+    """Read the labelled pairs, their frames as row numbers of ``ids``, which are sorted."""
     labels = store.labels(*annotators)
     labels = labels.select(labels.status == "labelled")
     if not len(labels):
         raise SenseiError("there are no labels to distill: run sensei annotate first")
-    row = {int(frame): i for i, frame in enumerate(table.id)}
-    rows = [np.array([row[int(f)] for f in side]) for side in (labels.first, labels.second)]
-    return LabelledFrames(obs, dataclasses.replace(labels, first=rows[0], second=rows[1]))
+    first, second = (np.searchsorted(ids, side) for side in (labels.first, labels.second))
+    return dataclasses.replace(labels, first=first, second=second)
 
 
 def fit(
@@ -110,7 +134,7 @@ def fit(
 ) -> tuple[RewardModel, list[dict[str, float]]]:
     """Train until the validation loss stops falling; keep its best epoch and return the curve."""
     distill = config.distill
-    train, val = data.pairs("train"), _validation(data)
+    train, val = data.pairs("train"), data.validation()
     if not len(train.y):
         raise SenseiError("no labelled pair is on the training side: collect more episodes")
     obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
@@ -137,12 +161,6 @@ def _parameters(model: RewardModel):
     return eqx.filter(model, eqx.is_inexact_array)
 
 
-def _validation(data: LabelledFrames) -> Preferences:
-    """The validation pairs, or, where there are too few episodes for any, the training pairs."""
-    val = data.pairs("val")
-    return val if len(val.y) else data.pairs("train")
-
-
 def _stale(curve: list[dict[str, float]], distill: DistillConfig) -> bool:
     best = int(np.argmin([point["loss"] for point in curve]))
     return len(curve) - 1 - best >= distill.patience
@@ -161,6 +179,16 @@ def differences(model: RewardModel, obs: dict, pairs: Preferences) -> tuple[np.n
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
+def frame_logits(model: RewardModel, obs: dict[str, np.ndarray]) -> Float[Array, "e M"]:
+    """Raw logits of every member for every frame."""
+    frames = len(next(iter(obs.values())))
+    parts = [
+        core.frame_logits(model, {k: jnp.asarray(v[at : at + CHUNK]) for k, v in obs.items()})
+        for at in range(0, frames, CHUNK)
+    ]
+    return jnp.concatenate(parts, axis=1)
+
+
 def accuracy_of(difference: np.ndarray, y: np.ndarray) -> float:
     """Share of the decided pairs (not ties) whose order R_ψ gets right."""
     decided = y != 0.5
@@ -169,17 +197,11 @@ def accuracy_of(difference: np.ndarray, y: np.ndarray) -> float:
 
 def finish(model: RewardModel, data: LabelledFrames) -> tuple[RewardModel, dict[str, Any]]:
     """Standardise on all label frames, calibrate on the validation pairs, and measure."""
-    obs = {name: jnp.asarray(value) for name, value in data.obs.items()}
-    frames = len(next(iter(obs.values())))
-    logits = [
-        core.frame_logits(model, {k: v[at : at + CHUNK] for k, v in obs.items()})
-        for at in range(0, frames, CHUNK)
-    ]
-    logits = jnp.concatenate(logits, axis=1)
+    logits = frame_logits(model, data.obs)
     model = core.standardise(model, logits)
     standard = np.asarray((logits - model.offset[:, None]) / model.scale[:, None])
     reward = standard.mean(0)
-    val = _validation(data)
+    val = data.validation()
     index = [np.asarray(x) for x in (val.first, val.second)]
     difference, y = reward[index[1]] - reward[index[0]], np.asarray(val.y)
     temperature = calibrate(difference, y)
@@ -194,7 +216,7 @@ def finish(model: RewardModel, data: LabelledFrames) -> tuple[RewardModel, dict[
         else None,
         "validation_pairs": len(y),
         "training_pairs": len(data.pairs("train").y),
-        "frames": frames,
+        "frames": len(data.ids),
         "temperature": temperature,
         "range_5_95": np.quantile(reward, [0.05, 0.95]).tolist(),
         "member_spread": float(standard.std(0).mean()),

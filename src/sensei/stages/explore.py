@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensei.data.episodes import EpisodeStore
 from sensei.data.label_store import LabelStore
 from sensei.envs.pool import EnvPool
 from sensei.presets import RunConfig
@@ -12,8 +11,8 @@ from sensei.run import checkpoint
 from sensei.run.loop import Learner
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import (
+    earlier_episodes,
     exploration_setup,
-    explored_episodes,
     fresh_state,
     job,
     load_reward_model,
@@ -34,6 +33,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             env_steps=explore.env_steps,
             train_ratio=explore.train_ratio,
             prefill=explore.prefill if workspace.generation == 1 else 0,
+            offline_updates=explore.offline_updates if workspace.generation == 1 else 0,
             save_every=explore.save_every,
             replay_gb=explore.replay_gb,
             label_frames=explore.label_frames,
@@ -47,12 +47,11 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
 def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
     setup = exploration_setup(config, spec, config.explore.method)
     state = fresh_state(setup, config.seed)
-    sources: tuple[EpisodeStore, ...] = ()
     reward = stage_input(workspace, "distill")
     before = stage_input(workspace, "explore")
     if before:
         path = workspace.folder(before) / "checkpoint.safetensors"
         state = checkpoint.load_part(path, state, "['state']")
-        sources = explored_episodes(workspace, before)
+    sources = earlier_episodes(config, workspace, before)
     reward_model = load_reward_model(config, spec, workspace, reward) if reward else None
     return Learner(setup, state, reward_model, sources)

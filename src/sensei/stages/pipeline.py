@@ -198,8 +198,11 @@ def run(
 
 
 def _exploration(config: RunConfig) -> list[Step]:
+    keeps = config.explore.keep_collected
     if not config.uses_reward:
-        return [_step(config, "explore", "explore", ())]
+        collected = ("collect",) if keeps else ()
+        explore = _step(config, "explore", "explore", collected)
+        return [*(_step(config, key, key, ()) for key in collected), explore]
     steps = [_step(config, "collect", "collect", ())]
     for generation in range(1, config.generations + 1):
         frames = steps[-1].key
@@ -207,7 +210,7 @@ def _exploration(config: RunConfig) -> list[Step]:
             stage_key(kind, generation) for kind in ("annotate", "distill", "explore")
         )
         # A later generation goes on from the agent and the replay of the one before.
-        before = () if generation == 1 else (frames,)
+        before = (frames,) if generation > 1 or keeps else ()
         steps.append(_step(config, "annotate", annotate, (frames,)))
         steps.append(_step(config, "distill", distill, (annotate,)))
         steps.append(_step(config, "explore", explore, (distill, *before)))

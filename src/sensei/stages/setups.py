@@ -20,7 +20,7 @@ from sensei.run import checkpoint
 from sensei.run.loop import Job, Learner, Loop
 from sensei.run.stage_record import generation_of, stage_key
 from sensei.run.workspace import Workspace
-from sensei.types import EnvSpec
+from sensei.types import EnvSpec, ObsSpec
 
 
 def exploration_setup(config: RunConfig, spec: EnvSpec, method: str) -> Setup:
@@ -67,11 +67,11 @@ def explored_world_model(
     return checkpoint.load_part(path, like, "['state'].agent.world_model")
 
 
-def blank_reward_model(config: RunConfig, spec: EnvSpec) -> RewardModel:
+def blank_reward_model(config: RunConfig, obs: ObsSpec) -> RewardModel:
     """An R_ψ of the configured shape, before training."""
     distill = config.distill
     key = jax.random.key(config.seed, impl="rbg")
-    return RewardModel(spec.obs, members=distill.members, damping=distill.damping, key=key)
+    return RewardModel(obs, members=distill.members, damping=distill.damping, key=key)
 
 
 def load_reward_model(
@@ -79,7 +79,7 @@ def load_reward_model(
 ) -> RewardModel:
     """The R_ψ that the distill stage ``key`` left."""
     path = workspace.folder(key) / "reward.safetensors"
-    return checkpoint.load(path, blank_reward_model(config, spec))[0]
+    return checkpoint.load(path, blank_reward_model(config, spec.obs))[0]
 
 
 def stage_seed(config: RunConfig, key: str) -> int:
@@ -105,9 +105,14 @@ def stage_input(workspace: Workspace, kind: str) -> str:
     return found[-1] if found else ""
 
 
-def explored_episodes(workspace: Workspace, last: str) -> tuple[EpisodeStore, ...]:
-    """The episodes of the explore stage ``last`` and of every generation before it."""
-    keys = [stage_key("explore", n) for n in range(1, generation_of(last) + 1)]
+def earlier_episodes(
+    config: RunConfig, workspace: Workspace, last: str
+) -> tuple[EpisodeStore, ...]:
+    """The episodes of the explore stage ``last`` ("" for none) and of every one before it, and the
+    collected ones where exploration keeps them."""
+    generations = generation_of(last) if last else 0
+    keys = ["collect"] if config.explore.keep_collected else []
+    keys += [stage_key("explore", n) for n in range(1, generations + 1)]
     folders = [workspace.folder(key) / "episodes" for key in keys]
     return tuple(EpisodeStore.open(folder, read_only=True) for folder in folders)
 

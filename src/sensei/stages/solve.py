@@ -14,7 +14,7 @@ from sensei.presets import RunConfig
 from sensei.run.loop import Learner
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import (
-    explored_episodes,
+    earlier_episodes,
     explored_world_model,
     fresh_state,
     job,
@@ -59,7 +59,7 @@ def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
     explored = stage_input(workspace, "explore")
     sources: tuple[EpisodeStore, ...] = ()
     if explored and config.solve.keep_replay:
-        sources = explored_episodes(workspace, explored)
+        sources = earlier_episodes(config, workspace, explored)
     state = fresh_state(setup, seed)
     if explored and config.explore.method != "random":
         model = explored_world_model(config, spec, workspace, explored)

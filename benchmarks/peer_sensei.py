@@ -1,0 +1,50 @@
+"""Our own training step, timed beside the peers by peers.py: ``peer_sensei.py sensei 1m``."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+
+from flops import count_flops
+from peer_protocol import BATCH, HORIZON, LENGTH, Program, serve
+from sensei.core.agent import Setup
+from sensei.core.config import SIZES, AgentConfig
+from sensei.core.methods import method_channels, method_gate
+from sensei.core.reward_model import RewardModel
+from sensei.core.training import train_step
+from sensei.run.compilation import fast_train_step
+from sensei.run.memory import keep_freed_memory
+from sensei.stages.setups import fresh_state
+from train_step import SPEC, random_batch, size_of
+
+SIZE = {"1m": "xs", "12m": "s"}
+
+
+def build(method: str, preset: str) -> Program:
+    """Make an agent of one method and its training step, in a process set up as for a run."""
+    keep_freed_memory()
+    config = AgentConfig(size=SIZES[SIZE[preset]], batch=BATCH, length=LENGTH, horizon=HORIZON)
+    semantic = ("semantic",) if method == "sensei" else ()
+    setup = Setup(
+        SPEC, config, method_channels(method, config), method_gate(method, config),
+        heads=("task", *semantic), shaping=("task",) if method == "dreamer" else (),
+    )  # fmt: skip
+    key = jax.random.key(0, impl="rbg")
+    reward_model = RewardModel(SPEC.obs, members=5, key=key) if semantic else None
+    fixed = (setup, reward_model, random_batch(BATCH, LENGTH))
+    state = fresh_state(setup, 0)
+    parameters = sum(size_of(part) for part in vars(state.agent).values())
+
+    def step() -> None:
+        nonlocal state
+        state, metrics = fast_train_step()(fixed, state)
+        jax.block_until_ready((state, metrics))
+
+    def count() -> float:
+        return count_flops(eqx.filter_make_jaxpr(train_step.__wrapped__)(fixed, state)[0])
+
+    return Program(step, parameters, count, ("sensei-rl", "jax"))
+
+
+if __name__ == "__main__":
+    serve(build)

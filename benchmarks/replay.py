@@ -1,0 +1,157 @@
+"""Time the replay: python benchmarks/replay.py --gb 8 --json results/bench/replay.json
+
+Fills a store of 64 × 64 × 3 pictures on the disk past its cap, watching the memory, then draws
+batches of 16 × 64: first with none of the files in the page cache, so that every picture comes from
+the disk, then from the memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from sensei.data.episodes import EpisodeStore
+from sensei.data.replay import Replay
+from sensei.envs.contract import row_fields
+from sensei.run import machine
+from sensei.types import ActionSpec, EnvSpec, ObsSpec
+
+SPEC = EnvSpec(ObsSpec((64, 64, 3)), ActionSpec((6,)))
+STREAMS, BATCH, LENGTH = 8, 16, 64
+FLUSH_EVERY = 1_000
+"""Rows of all streams between two flushes; a run flushes at every checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """How much is written and drawn."""
+
+    gb: float = 8.0
+    """The store's cap; a quarter more is written."""
+    cold_batches: int = 200
+    """Batches drawn from the disk; together they should be well below the cap."""
+    warm_batches: int = 1_000
+    """Batches drawn from windows that are in memory."""
+    dir: Path = Path(tempfile.gettempdir())
+    """Where the store is made; it is deleted again. It must be a disk, not a tmpfs."""
+    json: Path | None = None
+    """Write the figures here too."""
+
+
+def main(args: Args) -> None:
+    """Print and save one measurement."""
+    folder = Path(tempfile.mkdtemp(prefix="replay-", dir=args.dir))
+    try:
+        store = EpisodeStore(folder / "episodes", row_fields(SPEC), STREAMS, args.gb)
+        growth = fill(store, 1.25 * args.gb)
+        store.close()
+        evicted = evict(store.folder)
+        store = EpisodeStore.open(store.folder, read_only=True)
+        replay, rng = Replay([store]), np.random.default_rng(1)
+        cold = draw(replay, rng, args.cold_batches)
+        draw_again(replay, 10)
+        warm = draw_again(replay, args.warm_batches)
+    finally:
+        shutil.rmtree(folder)
+    result = {
+        "cap_gb": args.gb,
+        "memory_gb": machine.memory_gb(),
+        "cpu": machine.hardware()["cpu"],
+        "load": os.getloadavg()[0],
+        "batch": [BATCH, LENGTH],
+        "evicted_gb": evicted,
+        "cold": cold,
+        "warm": warm,
+        "growth": growth,
+    }
+    print(json.dumps(result, indent=2))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def fill(store: EpisodeStore, gb: float) -> list[dict[str, float]]:
+    """Append ``gb`` of random pictures; return disk and memory twenty times on the way."""
+    rng, records = np.random.default_rng(0), []
+    rows = {
+        name: np.zeros((STREAMS, *shape), dtype)
+        for name, (shape, dtype) in row_fields(SPEC).items()
+    }
+    rows["image"] = rng.integers(0, 256, rows["image"].shape, dtype=np.uint8)
+    total = int(gb * 1e9 / (STREAMS * store.layout.row_bytes))
+    began, records_every = time.perf_counter(), max(1, total // 20)
+    for step in range(1, total + 1):
+        rows["image"][:, 0, 0, 0] = step % 256
+        store.append(rows)
+        if step % FLUSH_EVERY == 0:
+            store.flush()
+        if step % records_every == 0:
+            written = step * STREAMS * store.layout.row_bytes / 1e9
+            seconds = time.perf_counter() - began
+            records.append({"written_gb": written, "seconds": seconds, **sizes(store.folder)})
+    store.flush()
+    return records
+
+
+def sizes(folder: Path) -> dict[str, float]:
+    """GB on the disk, and of this process: its own memory, and pages of mapped files."""
+    status = Path("/proc/self/status").read_text()
+    resident = {kind: float(kb) / 1e6 for kind, kb in re.findall(r"Rss(\w+):\s+(\d+)", status)}
+    disk = sum(path.stat().st_size for path in folder.iterdir()) / 1e9
+    return {"disk_gb": disk, "own_gb": resident["Anon"], "mapped_gb": resident["File"]}
+
+
+def evict(folder: Path) -> float:
+    """Drop the pages of a closed store from the page cache; return the GB of its files."""
+    total = 0
+    os.sync()  # a page that is not yet on the disk stays
+    for path in folder.glob("shard-*.bin"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        total += path.stat().st_size
+    return total / 1e9
+
+
+def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, float]:
+    """Draw random batches; return their rate and the processor's time for one."""
+    began, busy, read = time.perf_counter(), time.process_time(), bytes_read()
+    for _ in range(batches):
+        replay.sample(rng, BATCH, LENGTH)
+    seconds = time.perf_counter() - began
+    return {
+        "batches": batches,
+        "batches_per_second": batches / seconds,
+        "cpu_ms_per_batch": 1e3 * (time.process_time() - busy) / batches,
+        "read_from_disk_gb": (bytes_read() - read) / 1e9,
+    }
+
+
+def draw_again(replay: Replay, batches: int) -> dict[str, float]:
+    """Draw the ten batches of one seed over and over: after the first round from memory."""
+    parts = [draw(replay, np.random.default_rng(2), 10) for _ in range(max(1, batches // 10))]
+    seconds = sum(10 / part["batches_per_second"] for part in parts)
+    return {
+        "batches": 10 * len(parts),
+        "batches_per_second": 10 * len(parts) / seconds,
+        "cpu_ms_per_batch": sum(part["cpu_ms_per_batch"] for part in parts) / len(parts),
+        "read_from_disk_gb": sum(part["read_from_disk_gb"] for part in parts),
+    }
+
+
+def bytes_read() -> int:
+    """Bytes that this process had fetched from a disk so far."""
+    match = re.search(r"^read_bytes: (\d+)", Path("/proc/self/io").read_text(), re.MULTILINE)
+    return int(match[1]) if match else 0
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

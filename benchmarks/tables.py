@@ -1,0 +1,192 @@
+"""Write the tables of docs/performance.md from results/bench: python benchmarks/tables.py
+
+What stands between ``<!-- table NAME -->`` and ``<!-- end -->`` is replaced; a table whose
+measurement is not there says so and names the command. A test holds the page to the files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "results" / "bench"
+_SECTION = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Table = Callable[[Any], list[str]]
+
+
+def main() -> None:
+    """Write the page anew."""
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+
+
+def render(page: str, results: Path) -> str:
+    """Return the page with every table made from the file of its name in ``results``.
+
+    Raises:
+        KeyError: the page asks for a table that is not in ``TABLES``.
+    """
+
+    def section(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        return "\n".join([begin.rstrip(), *table(name, results), end])
+
+    return _SECTION.sub(section, page)
+
+
+def table(name: str, results: Path) -> list[str]:
+    """The lines of one table."""
+    make, command = TABLES[name]
+    path = results / f"{name}.json"
+    if not path.exists():
+        return [
+            f"Not measured yet: `python benchmarks/{command} --json results/bench/{path.name}`."
+        ]
+    return make(json.loads(path.read_text(encoding="utf-8")))
+
+
+def train_step(found: Any) -> list[str]:
+    """One size of our step."""
+    rows = [
+        ("seconds an update, median (best)", _pair(found, "seconds")),
+        ("GFLOP an update", f"{found['gflop']:.0f}"),
+        ("share of the machine's matrix product rate", f"{100 * found['utilisation']:.0f} %"),
+        ("parameters trained", _millions(sum(found["parameters"].values()))),
+        ("seconds to compile", f"{found['compile_seconds']:.0f}"),
+        ("peak memory", f"{found['peak_memory_gb']:.1f} GB"),
+    ]
+    return _markdown((found["what"], ""), rows)
+
+
+def peers(found: Any) -> list[str]:
+    """The programs of one preset, and how many of our steps of the same kind fit into theirs."""
+    ours = {p["algorithm"]: p["seconds_median"] for p in found["programs"]}
+    rows = []
+    for program in found["programs"]:
+        mine = ours.get(_counterpart(program["algorithm"]))
+        times = f"{program['seconds_median'] / mine:.2f}" if mine else "–"
+        version = next(iter(program["versions"].items()))
+        rows.append(
+            (
+                program["name"],
+                " ".join(version),
+                _pair(program, "seconds"),
+                times,
+                f"{program['gflop']:.0f}",
+                _millions(program["parameters"]),
+                f"{program['peak_gb']:.1f}",
+            )
+        )
+    head = ("program", "version", "s an update, median (best)", "× ours")
+    said = f"{found['cpu']}, {found['threads']} cores, load before {found['load_before']:.1f}."
+    return [*_markdown((*head, "GFLOP", "parameters", "peak GB"), rows), "", said]
+
+
+def replay(found: Any) -> list[str]:
+    """Rates from the disk and from memory, and what the process grew to."""
+    rows = [
+        (
+            name,
+            f"{part['batches_per_second']:.0f}",
+            f"{part['cpu_ms_per_batch']:.2f}",
+            f"{part['read_from_disk_gb']:.2f}",
+        )
+        for name, part in (("nothing in memory", found["cold"]), ("all in memory", found["warm"]))
+    ]
+    full = [record for record in found["growth"] if record["written_gb"] >= found["cap_gb"]]
+    own = [record["own_gb"] for record in full]
+    said = (
+        f"A store of {found['cap_gb']:.0f} GB on a machine with {found['memory_gb']:.0f} GB. From "
+        f"the cap to {full[-1]['written_gb']:.1f} GB written, the process itself held "
+        f"{min(own):.3f} to {max(own):.3f} GB and the disk at most "
+        f"{max(record['disk_gb'] for record in full):.1f} GB."
+    )
+    head = ("windows", "batches a second", "processor ms a batch", "GB read from the disk")
+    return [*_markdown(head, rows), "", said]
+
+
+def loop(found: Any) -> list[str]:
+    """Environment steps a second and where the time goes."""
+    names = [name for name in ("quick", "full") if name in found]
+    parts = list(found[names[0]]["shares"])
+    rows = [
+        (
+            name,
+            f"{found[name]['batch'][0]} × {found[name]['batch'][1]}",
+            f"{found[name]['env_steps_per_second']:.1f}",
+            f"{found[name]['updates_per_second']:.2f}",
+            *(f"{100 * found[name]['shares'][part]:.1f} %" for part in parts),
+        )
+        for name in names
+    ]
+    head = ("settings", "batch", "env steps a second", "updates a second", *parts)
+    said = f"{found['env']}, {found['size']}, train ratio {found['train_ratio']:.0f}."
+    return [*_markdown(head, rows), "", said]
+
+
+def growth(found: Any) -> list[str]:
+    """Every point of the training curves."""
+    rows = [
+        (
+            name,
+            str(point["at"]),
+            f"{point['seconds_median']:.2f}",
+            f"{point['gflop']:.0f}",
+            f"{point['peak_memory_gb']:.1f}",
+            f"{point['compile_seconds']:.0f}",
+        )
+        for name, points in found["training"].items()
+        for point in points
+    ]
+    head = ("dial", "at", "s an update", "GFLOP", "peak GB", "s to compile")
+    return _markdown(head, rows)
+
+
+def environments(found: Any) -> list[str]:
+    """Agent steps a second."""
+    rows = [
+        (name, f"{speeds['1_process']:,.0f}", f"{speeds['2_processes']:,.0f}")
+        for name, speeds in found["steps_per_second"].items()
+    ]
+    head = ("environment", "steps a second, one process", "two processes")
+    return [*_markdown(head, rows), "", f"Load before: {found['load_average_before']:.1f}."]
+
+
+TABLES: dict[str, tuple[Table, str]] = {
+    "train_step-xs": (train_step, "train_step.py --size xs"),
+    "train_step-s": (train_step, "train_step.py --size s"),
+    "peers-1m": (peers, "peers.py --preset 1m --python PEERS/bin/python"),
+    "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
+    "replay": (replay, "replay.py"),
+    "loop": (loop, "loop.py"),
+    "growth": (growth, "growth.py --figure docs/growth.png"),
+    "environments": (environments, "environments.py"),
+}
+"""What makes each table, and the command that measures it."""
+
+
+def _counterpart(algorithm: str) -> str:
+    """Our algorithm that does what a peer's does."""
+    return {"dreamer_v3": "dreamer", "p2e_dv3_exploration": "p2e"}.get(algorithm, algorithm)
+
+
+def _pair(found: Any, name: str) -> str:
+    return f"{found[f'{name}_median']:.2f} ({found[f'{name}_min']:.2f})"
+
+
+def _millions(count: float) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The page on performance says what the files of measurements say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "tables.py"
+SPEC = importlib.util.spec_from_file_location("tables", PROGRAM)
+assert SPEC is not None and SPEC.loader is not None
+tables = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(tables)
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.render(page, tables.RESULTS) == page, "run: python benchmarks/tables.py"
+    assert set(re.findall(r"<!-- table ([\w-]+) -->", page)) <= tables.TABLES.keys()
+
+
+def test_a_table_follows_its_file(tmp_path: Path) -> None:
+    page = "before\n<!-- table environments -->\nold\n<!-- end -->\nafter\n"
+    missing = tables.render(page, tmp_path)
+    assert "python benchmarks/environments.py --json results/bench/environments.json" in missing
+    speeds = {"keychest": {"1_process": 1234.4, "2_processes": 2345.6}}
+    found = {"steps_per_second": speeds, "load_average_before": 0.25}
+    (tmp_path / "environments.json").write_text(json.dumps(found))
+    made = tables.render(missing, tmp_path)
+    assert "| keychest | 1,234 | 2,346 |" in made
+    assert made.startswith("before\n") and made.endswith("<!-- end -->\nafter\n")
+    assert tables.render(made, tmp_path) == made
+
+
+@pytest.mark.parametrize("times", [0.5, 2.0])
+def test_a_peer_is_compared_with_our_step_of_the_same_kind(times: float) -> None:
+    def program(algorithm: str, seconds: float) -> dict:
+        rest = {"gflop": 1.0, "parameters": 1e6, "peak_gb": 1.0, "versions": {"x": "1"}}
+        both = {"seconds_median": seconds, "seconds_min": seconds}
+        return {"name": algorithm, "algorithm": algorithm, **both, **rest}
+
+    programs = [
+        program("sensei", 9.0),
+        program("p2e", 3.0),
+        program("dreamer", 1.0),
+        program("p2e_dv3_exploration", 3.0 * times),
+        program("dreamer_v3", times),
+    ]
+    lines = tables.peers({"programs": programs, "cpu": "c", "threads": 2, "load_before": 0.0})
+    ratio = {line.split(" | ")[0][2:]: line.split(" | ")[3] for line in lines[2:7]}
+    assert ratio["p2e_dv3_exploration"] == ratio["dreamer_v3"] == f"{times:.2f}"
+    assert ratio["sensei"] == ratio["p2e"] == ratio["dreamer"] == "1.00"
