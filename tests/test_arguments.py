@@ -41,6 +41,7 @@ def test_no_words_are_keychest_quick() -> None:
         (["--seed", "3"], {"seed": 3}),
         (["--generations", "2"], {"generations": 2}),
         (["--task", "open"], {"solve.task": "open"}),
+        (["--task", "open", "close"], {"solve.task": "open", "solve.more_tasks": ["close"]}),
         (["--explore.env-steps", "7"], {"explore.env_steps": 7}),
         (["--explore.env_steps", "7"], {"explore.env_steps": 7}),
         (["--explore.env-steps=7"], {"explore.env_steps": 7}),

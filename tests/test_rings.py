@@ -20,7 +20,7 @@ RINGS = (
     {"run"},
     # presets are the stages' configurations put together.
     {"stages", "presets"},
-    {"report", "web", "doctor", "arguments", "player", "export", "importing"},
+    {"report", "web", "doctor", "arguments", "player", "export", "importing", "study"},
     {"testing", "cli", "__init__", "__main__"},
 )
 RANK = {part: rank for rank, ring in enumerate(RINGS) for part in ring}

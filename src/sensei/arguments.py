@@ -45,8 +45,11 @@ class Dials:
     """How the agent explores (explore.method)."""
     annotator: Annotated[str | None, tyro.conf.arg(metavar=_ANNOTATORS)] = None
     """Who compares pictures (annotator.kind)."""
-    task: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Task to solve: task, or one of the environment's extra rewards (solve.task)."""
+    task: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME …")] = None
+    """Tasks to solve from one exploration, each on its own: task, or the environment's extra
+    rewards (solve.task, solve.more_tasks)."""
+    until: Annotated[str | None, tyro.conf.arg(metavar="STAGE")] = None
+    """sensei run only: the last stage, say distill or explore; the whole pipeline without it."""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """YAML file of fields, all or some, such as a run's config.yaml."""
     print_config: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -95,13 +98,16 @@ def _base(dials: Dials, given: RunConfig) -> RunConfig:
     if dials.size is not None:
         size = preset(size=dials.size).agent.size
         config = dataclasses.replace(config, agent=dataclasses.replace(config.agent, size=size))
-    named = {
+    named: dict[str, Any] = {
         "dir": given.dir or None,
         "env.name": dials.env,
         "explore.method": dials.method,
         "annotator.kind": dials.annotator,
-        "solve.task": dials.task,
     }
+    if dials.task is not None:
+        if not dials.task:
+            raise UsageError("--task has no value: give one after it")
+        named |= {"solve.task": dials.task[0], "solve.more_tasks": dials.task[1:]}
     return with_dotted(config, {name: value for name, value in named.items() if value is not None})
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sensei.types import SenseiError, Stopped, UsageError
 
 if TYPE_CHECKING:
+    from sensei.arguments import Dials
     from sensei.presets import RunConfig
 
 STAGES = {
@@ -32,6 +33,7 @@ STAGES = {
     "report": "one self-contained page about the run",
 }
 LOOKS = {
+    "study": "methods × environments × conditions × seeds, and one page that compares them",
     "presets": "list the presets",
     "doctor": "what is missing, and what a run will take",
     "export": "a run's labels as JSON lines, Parquet or a Hugging Face dataset",
@@ -86,6 +88,10 @@ def _dispatch(words: list[str]) -> int:
         return _import(rest)
     if command == "annotate" and "--quality" in rest:
         return _quality(rest)
+    if command == "study":
+        from sensei.study.command import study
+
+        return study(rest)
     return _with_config(command, rest, _doctor if command == "doctor" else None)
 
 
@@ -101,12 +107,14 @@ def _with_config(command: str, words: list[str], look: Callable[[RunConfig], int
         return 0
     if look is not None:
         return look(config)
+    if dials.until is not None and command != "run":
+        raise UsageError(f"--until is for sensei run; sensei {command} is one stage already")
     if dials.dry_run:
-        return _dry_run(command, config, dials.force)
-    return _work(command, config, dials.force, words)
+        return _dry_run(command, config, dials)
+    return _work(command, config, dials, words)
 
 
-def _work(command: str, config: RunConfig, force: bool, words: list[str]) -> int:
+def _work(command: str, config: RunConfig, dials: Dials, words: list[str]) -> int:
     from sensei.doctor import estimate
     from sensei.run.workspace import Workspace
     from sensei.stages.pipeline import execute
@@ -116,7 +124,8 @@ def _work(command: str, config: RunConfig, force: bool, words: list[str]) -> int
     workspace = Workspace(config.dir)
     line = ["sensei", command, *words]
     try:
-        summary = execute(config, workspace, command, force=force, command=line)
+        last = dials.until or "report"
+        summary = execute(config, workspace, command, last=last, force=dials.force, command=line)
     except (Stopped, KeyboardInterrupt) as error:
         reason = str(error) or "interrupted"
         raise Stopped(f"{reason}; continue with: sensei {command} --dir {config.dir}") from error
@@ -124,10 +133,10 @@ def _work(command: str, config: RunConfig, force: bool, words: list[str]) -> int
     return 0
 
 
-def _dry_run(command: str, config: RunConfig, force: bool) -> int:
+def _dry_run(command: str, config: RunConfig, dials: Dials) -> int:
     from sensei.doctor import estimate
     from sensei.run.workspace import Workspace
-    from sensei.stages.pipeline import plan, select
+    from sensei.stages.pipeline import chosen
 
     workspace = Workspace(config.dir)
     if command == "annotate":
@@ -135,11 +144,10 @@ def _dry_run(command: str, config: RunConfig, force: bool) -> int:
 
         print(price(config, workspace))
         return 0
-    steps = plan(config) if command == "run" else select(config, command, workspace)
-    for step in steps:
+    for step in chosen(config, workspace, command, dials.until or "report"):
         record = workspace.record(step.key)
         state = "to do" if record is None else record.status
-        print(f"{step.key}: {f'redo ({state})' if force and record else state}")
+        print(f"{step.key}: {f'redo ({state})' if dials.force and record else state}")
     print(f"from the beginning: {estimate(config)}")
     return 0
 

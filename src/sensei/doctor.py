@@ -105,10 +105,12 @@ def estimate(config: RunConfig) -> Estimate:
     """Add up what every stage of ``config`` will take."""
     rounds = config.generations if config.uses_reward else 1
     batch = config.agent.batch * config.agent.length
-    steps = rounds * config.explore.env_steps + config.solve.env_steps
+    tasks = len(config.solve.tasks)
+    steps = rounds * config.explore.env_steps + tasks * config.solve.env_steps
     learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
-    updates = learned * config.explore.train_ratio / batch + config.solve.offline_updates
-    updates += config.solve.env_steps * config.solve.train_ratio / batch
+    updates = learned * config.explore.train_ratio / batch
+    updates += tasks * config.solve.offline_updates
+    updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
     queries = frames = 0
     if config.uses_reward:
         steps += config.collect.env_steps

@@ -73,6 +73,41 @@ def test_collected_episodes_may_be_kept_by_every_method() -> None:
         assert inputs["explore"][-1] == "collect"
 
 
+def test_many_tasks_are_solved_from_one_exploration(start: Callable) -> None:
+    fields = {"solve.task": "a", "solve.more_tasks": ["b"]}
+    steps = {step.key: step for step in plan(with_dotted(preset(), fields))}
+    both = ["solve/a", "evaluate/a", "solve/b", "evaluate/b"]
+    assert list(steps) == [*WHOLE[:4], *both, "report"]
+    assert steps["solve/a"].inputs == steps["solve/b"].inputs == ("explore",)
+    assert steps["solve/b"].settings["solve.task"] == "b"
+    assert start(fields={"solve.task": "a"}) == [*WHOLE[:4], *both[:2], "report"]
+    # Another task later is no change of the first one.
+    assert start("solve", fields=fields) == ["solve/b"]
+    assert start("evaluate", fields=fields) == ["evaluate/b"]
+
+
+def test_each_task_sees_its_own_name(tmp_path: Path) -> None:
+    seen = []
+
+    def body(kind: str) -> Body:
+        def run(config: RunConfig, workspace: Workspace) -> Mapping[str, Any]:
+            seen.append((kind, config.solve.task))
+            return {}
+
+        return run
+
+    config = with_dotted(preset("tiny", "smoke", method="p2e"), {"solve.more_tasks": ["b"]})
+    execute(config, Workspace(tmp_path / "x", say=lambda _: None), body=body)
+    assert seen[1:5] == [(k, t) for t in ("task", "b") for k in ("solve", "evaluate")]
+
+
+def test_the_run_may_end_early(start: Callable) -> None:
+    assert start(last="distill") == WHOLE[:3]
+    assert start(last="evaluate") == WHOLE[3:6]
+    with pytest.raises(UsageError, match="--until is 'distill': this run has the stages explore"):
+        start(config=preset("tiny", "smoke", method="p2e"), last="distill")
+
+
 def test_generations_repeat_labels_and_exploration() -> None:
     steps = {step.key: step for step in plan(with_dotted(preset(), {"generations": 3}))}
     assert list(steps)[3:10] == [

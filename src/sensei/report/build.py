@@ -119,13 +119,12 @@ class Look:
 
     def videos(self) -> list[Video]:
         """Put the films on the page as long as there is room, evaluation's first."""
-        evaluated = self.facts.last("evaluate")
         films = []
-        if evaluated:
-            folder = self.workspace.folder(evaluated.key)
+        for stage in reversed(self.facts.of("evaluate")):
+            folder, task = self.workspace.folder(stage.key), stage.key.partition("/")[2]
             for path in sorted(folder.glob("*/episode-*.mp4"), reverse=True):
                 number = path.stem.removeprefix("episode-")
-                films.append((f"evaluation, {path.parent.name}, episode {number}", path))
+                films.append((f"{task}, {path.parent.name}, episode {number}", path))
         room, shown = VIDEO_BYTES, []
         for title, path in films[::-1] + self.films:
             data = path.read_bytes()

@@ -54,11 +54,19 @@ class Line:
     y: np.ndarray
     colour: str = COLOURS[0]
     label: str = ""
+    band: tuple[np.ndarray, np.ndarray] | None = None
+    """Lower and upper limit of y, drawn as a shade; such a line is not smoothed."""
 
     def finite(self) -> Line:
         """Leave out the points that are no numbers."""
         keep = np.isfinite(self.y)
-        return dataclasses.replace(self, x=self.x[keep], y=self.y[keep])
+        band = self.band and (self.band[0][keep], self.band[1][keep])
+        return dataclasses.replace(self, x=self.x[keep], y=self.y[keep], band=band)
+
+    @property
+    def heights(self) -> np.ndarray:
+        """Every y that has to be in the picture."""
+        return np.concatenate([self.y, *(self.band or ())])
 
 
 def panel(
@@ -101,7 +109,7 @@ def panel(
         axes.set_xlabel(x_label, fontsize=8, labelpad=2)
         if x_range is not None:
             axes.set_xlim(*x_range)
-        _scale(axes, np.concatenate([line.y for line in lines]), within, counts)
+        _scale(axes, np.concatenate([line.heights for line in lines]), within, counts)
         return to_svg(figure)
 
 
@@ -193,7 +201,9 @@ def to_svg(figure: Figure) -> str:
 
 def _draw(axes: Axes, line: Line, smooth: bool) -> None:
     style = {"marker": "o", "markersize": 3, "clip_on": False} if len(line.x) < 3 else {}
-    if not smooth or len(line.x) < 8:
+    if line.band is not None:
+        axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.18, linewidth=0)
+    if not smooth or line.band is not None or len(line.x) < 8:
         axes.plot(*_thinned(line), color=line.colour, label=line.label, **style)
         return
     axes.plot(*_thinned(line), color=line.colour, alpha=0.3, linewidth=0.9)

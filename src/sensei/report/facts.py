@@ -123,7 +123,7 @@ def read_facts(config: RunConfig, workspace: Workspace, records: Records) -> Fac
         uses_labels=config.uses_reward,
         gate=config.agent.gate if config.explore.method == "sensei" else "fixed",
         quantile=config.agent.quantile,
-        task=config.solve.task,
+        task=", ".join(config.solve.tasks),
         stages=stages,
         events=_events(stages, records),
         total_steps=spent,

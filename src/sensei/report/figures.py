@@ -68,7 +68,9 @@ class Figures:
         """Draw the task's return during solve, over its own steps and over all steps spent."""
         solves = [stage for stage in self.stages if stage.kind == "solve"]
         own = [self._line(stage, "episode/return", 0) for stage in solves]
-        spent = [self._line(stage, "episode/return", stage.begins_at) for stage in solves]
+        # Every task begins where exploration ended, whatever was solved before it.
+        before = sum(s.env_steps for s in self.facts.stages if s.kind in ("collect", "explore"))
+        spent = [self._line(stage, "episode/return", before) for stage in solves]
         evaluated = self.facts.last("evaluate")
         ways = evaluated.summary if evaluated else {}
         levels = {f"evaluated, {way}": played["mean_return"] for way, played in ways.items()}

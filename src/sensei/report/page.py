@@ -97,8 +97,15 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page. Every value is escaped; the charts are our own SVG."""
+    shallow = {field.name: getattr(page, field.name) for field in dataclasses.fields(page)}
+    return templates().get_template("page.html.j2").render(shallow)
+
+
+def templates(*packages: str) -> jinja2.Environment:
+    """Return the templates of ``packages`` and of the report, with the filters they all use."""
+    places = [jinja2.PackageLoader(package, ".") for package in (*packages, "sensei.report")]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sensei.report", "."),
+        loader=jinja2.ChoiceLoader(places),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -116,5 +123,4 @@ def render(page: Page) -> str:
         "judged_on": judged_on,
         "label_rows": label_rows,
     }
-    shallow = {field.name: getattr(page, field.name) for field in dataclasses.fields(page)}
-    return environment.get_template("page.html.j2").render(shallow)
+    return environment

@@ -120,8 +120,10 @@ class SolveConfig:
 
     task: str = "task"
     """``task`` is the environment's own reward; any other name is one of ``info["rewards"]``."""
+    more_tasks: tuple[str, ...] = ()
+    """Further tasks, each solved on its own from the same exploration."""
     env_steps: int = 500_000
-    """Environment steps; 0 solves in imagination alone."""
+    """Environment steps of each task; 0 solves in imagination alone."""
     train_ratio: float = 512.0
     keep_replay: bool = True
     """Start from exploration's replay, or from an empty one."""
@@ -130,7 +132,11 @@ class SolveConfig:
     save_every: int = 5_000
 
     def __post_init__(self) -> None:
-        """Reject what would learn nothing, or from nothing."""
+        """Reject what would learn nothing, from nothing, or twice."""
+        if len(set(self.tasks)) < len(self.tasks):
+            raise UsageError(
+                f"--task names one task twice ({' '.join(self.tasks)}): give each once"
+            )
         if self.offline_updates and not self.keep_replay:
             raise UsageError(
                 f"solve.offline_updates is {self.offline_updates} but solve.keep_replay is false: "
@@ -141,6 +147,11 @@ class SolveConfig:
                 "solve.env_steps is 0 and so is solve.offline_updates: give one of them, or "
                 "nothing is learned"
             )
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task in order."""
+        return (self.task, *self.more_tasks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sensei.fields import to_plain, with_dotted
 from sensei.presets import RunConfig, preset
 from sensei.run.stage_record import Stale, flatten, stage_key
 from sensei.run.workspace import Workspace
+from sensei.types import UsageError
 
 Body = Callable[[RunConfig, Workspace], Mapping[str, Any]]
 """A stage's ``run``: works in ``workspace.here`` and returns its JSON-able summary."""
@@ -34,6 +35,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 _FREE = frozenset(
     {
         "env.processes",
+        "solve.more_tasks",
         "env.timeout_s",
         "explore.save_every",
         "solve.save_every",
@@ -77,12 +79,26 @@ def plan(config: RunConfig) -> list[Step]:
     again as ``annotate-2`` and so on, and solve reads the last explore.
     """
     steps = _exploration(config)
-    task = config.solve.task
-    solve = stage_key("solve", task=task)
-    steps.append(_step(config, "solve", solve, (steps[-1].key,)))
-    steps.append(_step(config, "evaluate", stage_key("evaluate", task=task), (solve,)))
+    explored = steps[-1].key
+    for task in config.solve.tasks:
+        alone, solve = _for_task(config, task), stage_key("solve", task=task)
+        steps.append(_step(alone, "solve", solve, (explored,)))
+        steps.append(_step(alone, "evaluate", stage_key("evaluate", task=task), (solve,)))
     steps.append(_step(config, "report", "report", tuple(step.key for step in steps)))
     return steps
+
+
+def until(steps: Sequence[Step], kind: str) -> list[Step]:
+    """Cut the list after the last stage of a kind; ``report`` is the whole list.
+
+    Raises:
+        UsageError: there is no stage of this kind.
+    """
+    last = max((i for i, step in enumerate(steps) if step.kind == kind), default=None)
+    if last is None:
+        kinds = ", ".join(dict.fromkeys(step.kind for step in steps))
+        raise UsageError(f"--until is {kind!r}: this run has the stages {kinds}")
+    return list(steps[: last + 1])
 
 
 def select(config: RunConfig, kind: str, workspace: Workspace) -> list[Step]:
@@ -99,11 +115,17 @@ def select(config: RunConfig, kind: str, workspace: Workspace) -> list[Step]:
     return due or steps[:1]
 
 
+def chosen(config: RunConfig, workspace: Workspace, kind: str, last: str) -> list[Step]:
+    """Return the steps that a command executes: all up to ``last`` for ``run``, else one kind's."""
+    return until(plan(config), last) if kind == "run" else select(config, kind, workspace)
+
+
 def execute(
     config: RunConfig,
     workspace: Workspace,
     kind: str = "run",
     *,
+    last: str = "report",
     force: bool = False,
     command: Sequence[str] = (),
     body: Callable[[str], Body] | None = None,
@@ -114,13 +136,14 @@ def execute(
         config: the run.
         workspace: its folder; locked while this works.
         kind: one of ``KINDS``, or ``run`` for the whole list.
+        last: the kind at which the whole list ends.
         force: redo what is finished.
         command: the command line, for the manifest.
         body: kind → the function that does the work; by default that of ``sensei.stages``.
     """
     prepare_process()
     with workspace.locked():
-        steps = plan(config) if kind == "run" else select(config, kind, workspace)
+        steps = chosen(config, workspace, kind, last)
         # Every stage that has begun is compared, not only those asked for: solving on another
         # environment than was explored is a mistake too.
         settings = {step.key: step.settings for step in plan(config)}
@@ -209,14 +232,23 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     return Step(key, kind, inputs, settings, _STALE.get(kind, Stale.REFUSE))
 
 
+def _for_task(config: RunConfig, task: str) -> RunConfig:
+    """The configuration as a stage of one task sees it."""
+    others = tuple(other for other in config.solve.tasks if other != task)
+    solve = dataclasses.replace(config.solve, task=task, more_tasks=others)
+    return dataclasses.replace(config, solve=solve)
+
+
 def _run_step(
     config: RunConfig, workspace: Workspace, step: Step, force: bool, body: Body
 ) -> dict[str, Any]:
+    task = step.key.partition("/")[2]
+    own = _for_task(config, task) if task else config
     return workspace.stage(
         step.key,
         step.inputs,
         step.settings,
-        lambda: body(config, workspace),
+        lambda: body(own, workspace),
         force=force,
         stale=step.stale,
     )

@@ -9,6 +9,7 @@ import jax
 from sensei.core.agent import make_state
 from sensei.data.episodes import EpisodeStore
 from sensei.envs.pool import EnvPool
+from sensei.fields import nearest
 from sensei.presets import RunConfig
 from sensei.run.loop import Learner
 from sensei.run.workspace import Workspace
@@ -22,13 +23,14 @@ from sensei.stages.setups import (
     stage_seed,
     task_setup,
 )
-from sensei.types import EnvSpec
+from sensei.types import EnvSpec, UsageError
 
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Train a fresh task actor-critic on the explored world model; return the counts."""
     solve = config.solve
     with EnvPool(config.env, stage_seed(config, workspace.key)) as pool:
+        _check_tasks(config, pool.spec)
         todo = job(
             config,
             workspace,
@@ -39,6 +41,16 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             replay_gb=config.explore.replay_gb,
         )
         return play(todo, workspace, pool, _learner(config, pool.spec, workspace))
+
+
+def _check_tasks(config: RunConfig, spec: EnvSpec) -> None:
+    """Find a wrong name before the first task is solved, not after it."""
+    known = ("task", *spec.rewards)
+    for task in config.solve.tasks:
+        if task not in known:
+            near = nearest(task, known)
+            hint = f"did you mean {near!r}?" if near else f"it has {', '.join(known)}"
+            raise UsageError(f"--task {task!r} is no reward of {config.env.name}: {hint}")
 
 
 def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:

@@ -1,0 +1,100 @@
+"""The charts of a study: each method in its own colour, with the interval as a shade."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sensei.report.curves import COLOURS, Line, panel, readable
+from sensei.report.statistics import Interval, each_iqm, interval
+from sensei.study.results import RunResult
+from sensei.study.summary import POINTS, THRESHOLDS, Comparison
+
+
+class StudyFigures:
+    """Draws one environment's comparison."""
+
+    def __init__(self, comparison: Comparison, groups: Sequence[str]) -> None:
+        """``groups`` are those of the whole study, so that a colour means one thing on the page."""
+        self.comparison = comparison
+        self.colours = dict(zip(groups, itertools.cycle(COLOURS), strict=False))
+
+    def events(self) -> list[str]:
+        """Draw how often each event had happened, over the steps of exploration."""
+        happened = [name for name in self.comparison.events if self._happened(name)]
+        return [panel(readable(name), self._event(name), counts=True) for name in happened]
+
+    def profile(self) -> list[str]:
+        """Draw the share of counts above a threshold, the threshold as share of the largest."""
+        each = self.comparison
+        lines = [
+            self._line(group, THRESHOLDS, each.profile(group))
+            for group in each.groups
+            if each.events
+        ]
+        drawn = panel("share of runs and events above", lines, within=(0.0, 1.0),
+                      x_label="share of the largest count of any run")  # fmt: skip
+        return [drawn] if drawn else []
+
+    def returns(self) -> list[str]:
+        """Draw the return during solve, over solve's own steps and over all steps spent."""
+        each = self.comparison
+        drawn = []
+        for task in dict.fromkeys(task for run in each.runs for task in run.returns):
+            alone, spent = self._returns(task, False), self._returns(task, True)
+            drawn.append(panel(f"{task}: return, steps of solve alone", alone))
+            drawn.append(panel(f"{task}: return, all steps spent", spent))
+        return [svg for svg in drawn if svg]
+
+    def save(self, path: Path) -> None:
+        """Write the event curves as one PNG, for a README."""
+        shown = [name for name in self.comparison.events if self._happened(name)]
+        figure = Figure(figsize=(3.2 * max(1, len(shown)), 2.8))
+        for axes, name in zip(
+            np.ravel(figure.subplots(1, max(1, len(shown)))), shown, strict=False
+        ):
+            for line in self._event(name):
+                axes.plot(line.x, line.y, color=line.colour, label=line.label)
+                axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
+            axes.set_title(readable(name), fontsize=10)
+            axes.set_xlabel("environment steps", fontsize=8)
+            axes.tick_params(labelsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+        if shown:
+            handles, labels = figure.axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right upper")
+        figure.set_layout_engine("constrained")
+        figure.savefig(path, dpi=150)
+
+    def _happened(self, event: str) -> bool:
+        return any(run.events[event].values[-1] > 0 for run in self.comparison.runs)
+
+    def _event(self, name: str) -> list[Line]:
+        each = self.comparison
+        return [self._line(group, each.grid, each.band(group, name)) for group in each.groups]
+
+    def _returns(self, task: str, with_spent: bool) -> list[Line]:
+        lines = []
+        for group in self.comparison.groups:
+            runs = [run for run in self.comparison.of(group) if task in run.returns]
+            curves = [run.returns[task] for run in runs]
+            if not runs:
+                continue
+            begin = max(curve.steps[0] for curve in curves)
+            grid = np.linspace(begin, max(begin, min(c.steps[-1] for c in curves)), POINTS)
+            before = np.mean([_before(run) for run in runs]) if with_spent else 0.0
+            found = interval(each_iqm, np.array([curve.at(grid) for curve in curves]))
+            lines.append(self._line(group, grid + before, found))
+        return lines
+
+    def _line(self, group: str, x: np.ndarray, found: Interval) -> Line:
+        return Line(x, found.value, self.colours[group], group, (found.low, found.high))
+
+
+def _before(run: RunResult) -> int:
+    """Environment steps spent before solve."""
+    return sum(steps for key, steps in run.env_steps.items() if not key.startswith("solve"))

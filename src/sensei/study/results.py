@@ -1,0 +1,135 @@
+"""What one run of a study has to tell, read from its folder; it may be finished or not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from sensei.fields import updated
+from sensei.presets import RunConfig
+from sensei.report.facts import Records, StageFacts, read_facts, read_records
+from sensei.run.metrics import series
+from sensei.run.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One number of one run over environment steps."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+    def at(self, steps: np.ndarray) -> np.ndarray:
+        """The value at each of ``steps``, between two records on the line that joins them."""
+        return np.asarray(np.interp(steps, self.steps, self.values))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """One run, as the comparison sees it."""
+
+    name: str
+    env: str
+    group: str
+    seed: int
+    status: str
+    """Its last stage that was begun, and how that stands."""
+    events: dict[str, Curve]
+    """Event → count so far, over the steps of exploration."""
+    returns: dict[str, Curve]
+    """Task → mean return of the episodes that ended, over the steps of solve."""
+    evaluated: dict[str, dict[str, float]]
+    """Task → way of acting → mean return."""
+    d_init: dict[str, int]
+    """Counts of the episodes that the labels come from, and their steps as ``steps``."""
+    env_steps: dict[str, int]
+    """Stage key → environment steps spent on learning."""
+    seconds: dict[str, float]
+    """Stage key → time."""
+    shared: tuple[str, ...]
+    """Stages that were made once for several runs."""
+
+    @property
+    def reached(self) -> int:
+        """Environment steps of exploration so far."""
+        return max([int(curve.steps[-1]) for curve in self.events.values()], default=0)
+
+    @property
+    def total_steps(self) -> int:
+        """D_init, exploration and solve together."""
+        return sum(self.env_steps.values())
+
+
+def read_run(folder: Path | str, group: str = "") -> RunResult:
+    """Read a run folder; ``group`` is its method when not given."""
+    workspace = Workspace(folder)
+    config = updated(RunConfig(), workspace.config())
+    records = read_records(workspace)
+    facts = read_facts(config, workspace, records)
+    begun = [stage for stage in facts.stages if stage.status != "not started"]
+    explored = [stage for stage in begun if stage.kind == "explore"]
+    return RunResult(
+        name=Path(folder).name,
+        env=config.env.name,
+        group=group or config.explore.method,
+        seed=config.seed,
+        status=f"{begun[-1].key} {begun[-1].status}" if begun else "not started",
+        events=_events(explored, records),
+        returns={
+            _task(stage.key): curve
+            for stage in begun
+            if stage.kind == "solve" and (curve := _curve(records, stage.key, "episode/return"))
+        },
+        evaluated={
+            _task(stage.key): {way: s["mean_return"] for way, s in stage.summary.items()}
+            for stage in begun
+            if stage.kind == "evaluate" and stage.done
+        },
+        d_init=_d_init(begun),
+        env_steps={stage.key: stage.env_steps for stage in begun if stage.acts},
+        seconds={stage.key: stage.seconds for stage in begun},
+        shared=tuple(workspace.manifest().get("forked_from", {}).get("stages", ())),
+    )
+
+
+def _task(key: str) -> str:
+    return key.partition("/")[2]
+
+
+def _events(explored: list[StageFacts], records: Records) -> dict[str, Curve]:
+    """Join the explorations of all generations; every count begins at 0."""
+    names = sorted(
+        {
+            name
+            for stage in explored
+            for record in records.get(stage.key, [])
+            for name in record
+            if name.startswith("event/")
+        }
+    )
+    return {name.removeprefix("event/"): _joined(name, explored, records) for name in names}
+
+
+def _joined(name: str, explored: list[StageFacts], records: Records) -> Curve:
+    steps, values = [0.0], [0.0]
+    for stage in explored:
+        begin, before = steps[-1], values[-1]
+        found = series(records.get(stage.key, []), name)
+        steps += [begin + step for step in found[0]]
+        values += [before + value for value in found[1]]
+    return Curve(np.array(steps), np.array(values))
+
+
+def _curve(records: Records, stage: str, name: str) -> Curve | None:
+    steps, values = series(records.get(stage, []), name)
+    curve = Curve(np.array(steps, np.float64), np.array(values, np.float64))
+    return curve if len(steps) else None
+
+
+def _d_init(begun: list[StageFacts]) -> dict[str, int]:
+    collected = next((stage for stage in begun if stage.kind == "collect"), None)
+    if collected is None or not collected.done:
+        return {}
+    return {"steps": collected.env_steps} | collected.summary["events"]

@@ -1,0 +1,63 @@
+"""Which runs a study needs, and which stages they share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sensei.study.config import StudyConfig
+from sensei.study.plan import members, with_shared
+
+BASE = StudyConfig(dir="s", budget="smoke", envs=("tiny",), methods=("sensei", "p2e"), seeds=(0, 1))
+
+
+def test_the_first_seed_of_everything_comes_first() -> None:
+    runs = members(dataclasses.replace(BASE, envs=("tiny", "keychest")))
+    assert [(run.env, run.group, run.seed) for run in runs] == [
+        (env, group, seed)
+        for seed in (0, 1)
+        for env in ("tiny", "keychest")
+        for group in ("sensei", "p2e")
+    ]
+    assert runs[0].job.config.dir == "s/runs/tiny-sensei-seed0"
+    assert [run.job.config.seed for run in runs] == [run.seed for run in runs]
+
+
+def test_methods_with_the_same_labels_share_them() -> None:
+    jobs = with_shared(members(dataclasses.replace(BASE, methods=("sensei", "vlm", "p2e"))))
+    shared = [job for job in jobs if job.name.startswith("shared/")]
+    assert [job.until for job in shared] == ["distill", "distill"]  # one a seed
+    parents = {job.name: job.parent for job in jobs}
+    assert parents["runs/tiny-sensei-seed0"] == parents["runs/tiny-vlm-seed0"] == shared[0].name
+    assert parents["runs/tiny-sensei-seed1"] == shared[1].name
+    assert parents["runs/tiny-p2e-seed0"] == ""
+
+
+def test_a_run_alone_shares_nothing() -> None:
+    assert all(not job.parent for job in with_shared(members(BASE)))
+
+
+def test_other_labels_share_only_the_episodes() -> None:
+    conditions = ("default", "annotate.pairs=7")
+    study = dataclasses.replace(BASE, seeds=(0,), methods=("sensei", "vlm"), conditions=conditions)
+    jobs = with_shared(members(study))
+    episodes, *labels = [job for job in jobs if job.name.startswith("shared/")]
+    assert episodes.until == "collect" and [job.until for job in labels] == ["distill"] * 2
+    assert {job.parent for job in labels} == {episodes.name}
+    assert {job.parent for job in jobs if "/tiny" in job.name and "runs" in job.name} == {
+        job.name for job in labels
+    }
+    names = [job.name for job in jobs]
+    assert all(not job.parent or names.index(job.parent) < names.index(job.name) for job in jobs)
+
+
+def test_a_method_that_a_condition_does_not_touch_runs_once() -> None:
+    runs = members(
+        dataclasses.replace(BASE, seeds=(0,), conditions=("default", "annotate.pairs=7"))
+    )
+    assert [run.group for run in runs] == ["sensei", "p2e", "sensei pairs=7"]
+
+
+def test_words_hold_for_every_run_and_a_core_needs_one_process() -> None:
+    runs = members(dataclasses.replace(BASE, words=("--explore.env-steps", "77")))
+    assert {run.job.config.explore.env_steps for run in runs} == {77}
+    assert {run.job.config.env.processes for run in runs} == {1}

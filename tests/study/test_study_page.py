@@ -1,0 +1,91 @@
+"""From runs with known counts to the summary and the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sensei.cli import main
+from sensei.study.config import StudyConfig
+from sensei.study.plan import Member, members
+from sensei.study.status import env_steps_done, env_steps_wanted, is_done
+
+WORDS = ["--budget", "smoke", "--methods", "sensei", "p2e", "--seeds", "0", "1"]
+
+
+def planned(folder: Path) -> list[Member]:
+    config = StudyConfig(str(folder), "smoke", ("tiny",), ("sensei", "p2e"), seeds=(0, 1))
+    return members(config)
+
+
+@pytest.fixture
+def reported(tmp_path: Path, make: Callable, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A study of two methods and two seeds, of which the last run has not begun."""
+    rates = {("sensei", 0): 0.04, ("sensei", 1): 0.02, ("p2e", 0): 0.01}
+    for run in planned(tmp_path)[:3]:
+        reached = 500 if run.group == "p2e" else 1_000
+        make(run.job, rates[run.group, run.seed], reached, 1.0 + run.seed)
+    assert main(["study", *WORDS, "--dir", str(tmp_path), "--report"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == str(tmp_path / "report.html")
+    return tmp_path
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def test_runs_are_compared_where_all_have_been(reported: Path) -> None:
+    found = numbers(reported)
+    tiny = found["environments"]["tiny"]
+    assert tiny["steps"] == 500 and tiny["limited_by"] == "tiny-p2e-seed0"
+    keys = {name: method["events"]["key_picked_up"] for name, method in tiny["methods"].items()}
+    assert keys["p2e"] == {"iqm": 5.0, "low": 5.0, "high": 5.0}
+    assert keys["sensei"] == {"iqm": 15.0, "low": 10.0, "high": 20.0}
+    assert tiny["methods"]["sensei"]["seeds"] == 2
+    # One key every 25 and every 50 steps: on average half of what there is at the end.
+    assert tiny["methods"]["sensei"]["area"]["key_picked_up"]["iqm"] == pytest.approx(7.5)
+    # Better at keys, equal at the reward that nobody has.
+    better = tiny["probability_of_improvement"]["sensei"]["p2e"]
+    assert better["value"] == pytest.approx(0.75)
+    assert found["missing"] == ["tiny-p2e-seed1"] and found["runs"] == 4
+
+
+def test_all_steps_spent_are_counted(reported: Path) -> None:
+    methods = numbers(reported)["environments"]["tiny"]["methods"]
+    assert methods["sensei"]["env_steps"] == {"collect": 1_000, "explore": 1_000, "solve": 100}
+    assert methods["sensei"]["total_env_steps"] == 2_100
+    assert methods["p2e"]["total_env_steps"] == 600
+    evaluated = methods["sensei"]["evaluated"]["task"]["mode"]
+    assert evaluated == {"iqm": 1.5, "low": 1.0, "high": 2.0, "seeds": 2}
+
+
+def test_the_page_is_whole_and_alone(reported: Path) -> None:
+    html = (reported / "report.html").read_text()
+    text = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", html, flags=re.DOTALL)
+    assert "compared at 500 steps" in text and "tiny-p2e-seed1" in text
+    assert not re.search(r"–|nan|None|not yet", text)
+    assert html.count("<svg") == 4  # keys, profile, returns twice; nobody has any reward
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
+    assert (reported / "tiny.png").stat().st_size > 0
+
+
+def test_how_far_a_job_is(tmp_path: Path, make: Callable) -> None:
+    job = planned(tmp_path)[1].job
+    assert not is_done(job) and env_steps_done(job) == 0
+    make(job)
+    assert is_done(job) and env_steps_done(job) == env_steps_wanted(job) == 2_400
+
+
+def test_nothing_has_begun(tmp_path: Path) -> None:
+    place = tmp_path / "x"
+    assert main(["study", *WORDS, "--dir", str(place), "--dry-run"]) == 0
+    assert not place.exists()
+    assert main(["study", *WORDS, "--dir", str(place), "--report"]) == 0
+    assert numbers(place)["environments"] == {}
+    (tmp_path / "thesis.tex").touch()
+    assert main(["study", *WORDS, "--dir", str(tmp_path)]) == 2
