@@ -244,6 +244,16 @@ def test_parse_json_reads_the_schema_only():
             parse_json(prose)
 
 
+def test_an_answer_that_the_prompt_does_not_offer_fails(tmp_path):
+    own = tmp_path / "own.md"
+    own.write_text("---\noptions: [first, second]\n---\nLook.")
+    with FakeVLM(lambda one, other: "tie", offers=ALL) as server:
+        for wire in ("decisions", "systemone", "logprobs", "json"):
+            answer = ask(configure(server, wire=wire, prompt=str(own)))
+            assert answer.status == "failed" and answer.tokens_in > 0
+            assert "'tie', the prompt offers only first, second" in (answer.error or "")
+
+
 def test_parse_logprobs():
     log = np.log
     reply = parse_logprobs({"A": log(0.2), " B": log(0.6), "C": log(0.2)})

@@ -146,7 +146,7 @@ class VisionModel:
             reply = await self._connection.post(wire.path, wire.body(asked), tally, settled)
             usage = usage_of(reply) or usage
             self._connection.limiter.took(usage.tokens_in + usage.tokens_out)
-            return _Result(wire.read(reply), usage)
+            return _Result(_offered(wire.read(reply), asked), usage)
         except (openai.OpenAIError, BadAnswerError) as error:
             lacking = not settled and isinstance(error, openai.NotFoundError)
             if not lacking and (reason := self._connection.hopeless(error, self.model)):
@@ -206,6 +206,14 @@ class VisionModel:
                 f"({listed}): give --annotator.model"
             )
         return models[0]
+
+
+def _offered(reply: Reply, asked: Comparison) -> Reply:
+    """Refuse an answer that the prompt does not offer; not every server enforces a schema."""
+    if reply.choice not in asked.prompt.options:
+        options = ", ".join(asked.prompt.options)
+        raise BadAnswerError(f"the answer is {reply.choice!r}, the prompt offers only {options}")
+    return reply
 
 
 def _add(one: Usage, other: Usage) -> Usage:
