@@ -53,8 +53,19 @@ def test_a_line_is_a_pair_with_everyones_answers(run: Path, tmp_path: Path) -> N
     assert (lines[3]["y"], lines[3]["status"]) == (None, "failed")
     assert lines[1]["answers"] == [
         {"annotator": "a", "order": "swapped", "status": "labelled", "choice": "tie",
-         "p_second": 0.5}
+         "p_second": 0.5, "probabilities": None}
     ]  # fmt: skip
+
+
+def test_probabilities_are_exported_where_known(run: Path, tmp_path: Path) -> None:
+    odds = {"first": 0.2, "second": 0.6, "tie": 0.2, "unknown": 0.0}
+    with LabelStore(run / "labels.sqlite") as store:
+        pair = store.pairs()[0].id
+        told = Answer(0.7, "labelled", "second", probabilities=odds)
+        store.record(pair, "c", "forward", "", told)
+    export_labels(run, tmp_path / "f.jsonl")
+    first = next(line for line in read(tmp_path / "f.jsonl") if line["pair"] == pair)
+    assert [answer["probabilities"] for answer in first["answers"]] == [None, odds]
 
 
 def test_parquet_holds_the_same(run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sensei.annotate.quality import quality
 from sensei.data.label_store import LabelStore
+from sensei.data.records import CHOICES
 from sensei.run.files import atomic_write
 from sensei.run.workspace import Workspace
 from sensei.types import SenseiError, UsageError
@@ -74,11 +75,11 @@ def label_lines(store: LabelStore) -> Iterator[Line]:
 
 
 def _answers(store: LabelStore) -> dict[int, list[Line]]:
-    """Each pair's answers; ``p_second`` and ``choice`` are about the order shown."""
+    """Each pair's answers; all but ``annotator`` and ``order`` is about the order shown."""
     table, said = store.answers(), collections.defaultdict(list)
     columns = (table.pair, table.annotator, table.shown, table.status, table.choice, table.p_second)
-    for pair, annotator, shown, status, choice, p in zip(
-        *(c.tolist() for c in columns), strict=True
+    for pair, annotator, shown, status, choice, p, odds in zip(
+        *(c.tolist() for c in (*columns, table.probabilities)), strict=True
     ):
         said[pair].append(
             {
@@ -87,6 +88,9 @@ def _answers(store: LabelStore) -> dict[int, list[Line]]:
                 "status": status,
                 "choice": choice or None,
                 "p_second": None if math.isnan(p) else p,
+                "probabilities": None
+                if math.isnan(odds[0])
+                else dict(zip(CHOICES, odds, strict=True)),
             }
         )
     return said
@@ -148,7 +152,8 @@ size_categories: [{_size_category(len(lines))}]
 
 A row is a pair: the pictures `first` and `second`, `y` = probability that the second is preferred
 (the mean of all answers, each turned to the pair's own order), `status` (labelled, unknown,
-failed) and the `answers` as given. The two splits share no episode.
+failed) and the `answers` as given, with the probability of each option where the model told it.
+The two splits share no episode.
 
 Made by `sensei export labels`.
 """
