@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ def main() -> None:
         "seconds": round(summary.seconds, 2),
         "queries_per_second": round(summary.asked / summary.seconds, 1),
         "client_cpu_ms_per_query": round(1e3 * cpu / summary.asked, 2),
+        "server_cpu_ms_per_query": round(1e3 * _children_cpu() / summary.asked, 2),
         "rss_mb_second_half_growth": round(samples[-1] - samples[half], 1),
         "rss_mb_each_second": [round(sample, 1) for sample in samples],
         "machine": {"cores": machine.usable_cores(), **machine.versions()},
@@ -139,6 +141,12 @@ def memory() -> Iterator[list[float]]:
 def _rss_mb() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def _children_cpu() -> float:
+    """CPU seconds of the processes that have ended: the server, its start included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _arguments() -> argparse.Namespace:

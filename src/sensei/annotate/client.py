@@ -2,8 +2,8 @@
 
 Everything goes through the official client, which brings keys, time-outs, retries with Retry-After,
 proxies and typed errors. Bodies are posted as plain JSON instead of by the client's typed methods:
-so the four wires share one path, servers that are only similar are not refused for a missing field,
-and a request costs half of the CPU time. The tests hold the bodies against the client's types.
+so the four wires share one path, and servers that are only similar are not refused for a missing
+field. The tests hold the bodies against the client's types.
 """
 
 from __future__ import annotations
@@ -152,6 +152,8 @@ class Connection:
         if response.status_code < 400:
             return
         _TALLY.get().refused += 1
+        if response.status_code == 501:  # not implemented: the client would try all of them again
+            response.headers["x-should-retry"] = "false"
         if response.status_code == 429:
             self.limiter.refused(_seconds(response.headers.get("Retry-After", "")))
 
