@@ -40,7 +40,7 @@ with FakeVLM(lambda a, b: 0.73, offers=("decisions", "systemone", "chat")) as se
     sys.stdin.read()
 """
 FRAMES, TILES, TILE = 1000, 12, 16
-"""Pictures of 12 × 12 tiles of 16 pixels, each tile one of a few patterns: about 6 kB as PNG."""
+"""Pictures of 12 × 12 tiles of 16 pixels, each tile one of a few patterns: about 11 kB as PNG."""
 
 
 def main() -> None:
