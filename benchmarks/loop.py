@@ -73,7 +73,7 @@ def explored(config: RunConfig, args: Args) -> dict[str, Any]:
     record = LOG_ROUNDS * config.env.num_envs
     with EnvPool(config.env, seed=0) as pool, tempfile.TemporaryDirectory() as folder:
         setup = exploration_setup(config, pool.spec, "sensei")
-        reward_model = blank_reward_model(config, pool.spec)
+        reward_model = blank_reward_model(config, pool.spec.obs)
         learner = Learner(setup, fresh_state(setup, 0), reward_model)
         job = Job(
             key="explore",

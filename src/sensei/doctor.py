@@ -36,14 +36,15 @@ COSTS = {
     "l": Cost(93_706_931, (508.3, 18.12), (2644.0, 11.13)),
 }
 
-GFLOP_PER_SECOND = 35.2
-"""Reached by the xs update on two CPU cores (results/bench/train_step-xs.json)."""
+GFLOP_PER_SECOND = 136.0
+"""Reached by the xs update on two cores of a processor of 2025 (results/bench/train_step-xs.json);
+an older one took three times as long."""
 
-PROCESS_GB, RETAINED, COPIES = 1.32, 0.207, 6
+PROCESS_GB, RETAINED, COPIES = 1.35, 0.14, 6
 """What peak memory is made of: the process that has compiled an update, the share of the
-intermediate results that is held at the same time (both fitted to the measured peaks of xs with
-16 × 64 and 8 × 32 steps, 2.48 and 1.65 GB), and copies of the parameters: the agent, two moments,
-gradient, update, slow critics."""
+intermediate results that is held at the same time (both chosen so that the measured peaks of xs and
+s, with 16 × 64 steps 2.42 and 2.97 GB and with 8 × 32 steps 1.65 and 2.14 GB, are met within 14 %),
+and copies of the parameters: the agent, two moments, gradient, update, slow critics."""
 
 ENV_STEPS_PER_SECOND = {"keychest": 2175.0, "keyroom": 1701.0, "robodesk": 156.7, "tiny": 1734.0}
 """Measured with two processes on two CPU cores (results/bench/environments.json)."""
