@@ -35,42 +35,19 @@ class Pixels(eqx.Module):
 
 
 class Convolution(eqx.Module):
-    """A 4 × 4 kernel of stride 2, transposed where ``up``.
-
-    The same function by XLA's convolutions, or by products of unfolded pictures, which are several
-    times faster on a CPU: so that learning can be compared in more updates.
-    """
+    """A 4 × 4 kernel of stride 2, transposed where ``up``."""
 
     weight: Float[Array, "4 4 i o"]
     up: bool = eqx.field(static=True)
-    xla: bool = eqx.field(static=True)
 
-    def __init__(
-        self, channels_in: int, channels_out: int, *, up: bool, xla: bool, key: PRNGKeyArray
-    ):
+    def __init__(self, channels_in: int, channels_out: int, *, up: bool, key: PRNGKeyArray):
         fan_in = (4 if up else 16) * channels_in  # only a quarter of an up kernel meets a pixel
         self.weight = truncated_normal(key, (4, 4, channels_in, channels_out), fan_in, 1.0)
-        self.up, self.xla = up, xla
+        self.up = up
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-        if self.xla:
-            convolve = lax.conv_transpose if self.up else lax.conv_general_dilated
-            return convolve(x, self.weight, (2, 2), "SAME", dimension_numbers=AXES)
-        i, o = self.weight.shape[2:]
-        if not self.up:
-            return unfold(x) @ self.weight.reshape(16 * i, o)
-        n, h, w, _ = x.shape
-        kernel = self.weight[::-1, ::-1].transpose(2, 0, 1, 3).reshape(i, 16 * o)
-        fold = jax.linear_transpose(unfold, jax.ShapeDtypeStruct((n, 2 * h, 2 * w, o), x.dtype))
-        return fold(x @ kernel)[0]
-
-
-def unfold(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 16c"]:
-    """The 4 × 4 pixels under every place of a kernel of stride 2."""
-    _, h, w, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    places = [(i, j) for i in range(4) for j in range(4)]
-    return jnp.concatenate([padded[:, i : i + h : 2, j : j + w : 2] for i, j in places], axis=-1)
+        convolve = lax.conv_transpose if self.up else lax.conv_general_dilated
+        return convolve(x, self.weight, (2, 2), "SAME", dimension_numbers=AXES)
 
 
 class Block(eqx.Module):
@@ -79,10 +56,8 @@ class Block(eqx.Module):
     convolution: Convolution
     norm: RMSNorm
 
-    def __init__(
-        self, channels_in: int, channels_out: int, *, up: bool, xla: bool, key: PRNGKeyArray
-    ):
-        self.convolution = Convolution(channels_in, channels_out, up=up, xla=xla, key=key)
+    def __init__(self, channels_in: int, channels_out: int, *, up: bool, key: PRNGKeyArray):
+        self.convolution = Convolution(channels_in, channels_out, up=up, key=key)
         self.norm = RMSNorm(channels_out)
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
@@ -97,13 +72,12 @@ class ConvEncoder(eqx.Module):
     size_out: int = eqx.field(static=True)
     """Length of the embedding."""
 
-    def __init__(self, image: tuple[int, int, int], depth: int, *, xla: bool, key: PRNGKeyArray):
+    def __init__(self, image: tuple[int, int, int], depth: int, *, key: PRNGKeyArray):
         side, _, channels = image
         widths = [channels, *(depth * 2**level for level in range(LEVELS))]
         keys = jax.random.split(key, LEVELS)
         self.blocks = [
-            Block(i, o, up=False, xla=xla, key=k)
-            for (i, o), k in zip(pairwise(widths), keys, strict=True)
+            Block(i, o, up=False, key=k) for (i, o), k in zip(pairwise(widths), keys, strict=True)
         ]
         self.size_out = (side // 2**LEVELS) ** 2 * widths[-1]
         self.grid = Pixels()
@@ -125,18 +99,15 @@ class ConvDecoder(eqx.Module):
     side: int = eqx.field(static=True)
     grid: Pixels
 
-    def __init__(
-        self, feature: int, image: tuple[int, int, int], depth: int, *, xla: bool, key: PRNGKeyArray
-    ):
+    def __init__(self, feature: int, image: tuple[int, int, int], depth: int, *, key: PRNGKeyArray):
         widths = [depth * 2**level for level in reversed(range(LEVELS))]
         k_first, k_out, *keys = jax.random.split(key, LEVELS + 1)
         self.side = image[0] // 2**LEVELS
         self.first = Layer(feature, self.side**2 * widths[0], key=k_first)
         self.blocks = [
-            Block(i, o, up=True, xla=xla, key=k)
-            for (i, o), k in zip(pairwise(widths), keys, strict=True)
+            Block(i, o, up=True, key=k) for (i, o), k in zip(pairwise(widths), keys, strict=True)
         ]
-        self.out = Convolution(depth, image[2], up=True, xla=xla, key=k_out)
+        self.out = Convolution(depth, image[2], up=True, key=k_out)
         self.bias = jnp.zeros(image[2])
         self.grid = Pixels()
 
@@ -152,7 +123,6 @@ def with_convolutions(
     image: tuple[int, int, int],
     depth: int,
     *,
-    xla: bool = False,
     key: PRNGKeyArray,
 ) -> WorldModel:
     """Return the model with convolutions instead of patches.
@@ -161,13 +131,13 @@ def with_convolutions(
         ValueError: the embedding would have another length than the patches', which the RSSM reads.
     """
     k_encoder, k_decoder = jax.random.split(key)
-    encoder = ConvEncoder(image, depth, xla=xla, key=k_encoder)
+    encoder = ConvEncoder(image, depth, key=k_encoder)
     patches = model.encoder.image
     if patches is None or encoder.size_out != patches.size_out:
         raise ValueError(
             f"depth is {depth}: {encoder.size_out} numbers do not fit where patches give others"
         )
     feature = model.continues.hidden[0].linear.weight.shape[0]
-    decoder = ConvDecoder(feature, image, depth, xla=xla, key=k_decoder)
+    decoder = ConvDecoder(feature, image, depth, key=k_decoder)
     parts = (encoder, decoder)
     return eqx.tree_at(lambda m: (m.encoder.image, m.decoder.image), model, parts)

@@ -151,7 +151,7 @@ def growth(found: Any) -> list[str]:
 def vision(found: Any) -> list[str]:
     """Held-out errors of patches and of convolutions after equally many updates."""
     rows = []
-    for kind in ("patches", "convolutions"):
+    for kind in dict.fromkeys(name.rpartition("-")[0] for name in found["runs"]):
         runs = [run for name, run in found["runs"].items() if name.startswith(f"{kind}-")]
         last = [run["curve"][-1] for run in runs]
         rows.append(
@@ -175,10 +175,8 @@ def vision(found: Any) -> list[str]:
     said = (
         f"After {found['settings']['updates']} updates; means over seeds (smallest to largest). "
         f"Repeating the last picture seen: {found['repeated_picture']:.1f}. Seconds are the "
-        "processor's, on one core beside other work"
+        "processor's, on one core beside other work."
     )
-    native = found.get("xla_processor_seconds")
-    said += f"; by XLA's own convolutions {native:.2f}." if native else "."
     return [*_markdown(head, rows), "", said]
 
 

@@ -43,8 +43,6 @@ from sensei.run import machine
 from sensei.types import EnvSpec
 
 KINDS = ("patches", "convolutions")
-XLA = "convolutions by XLA"
-"""The same function as the convolutions' products, only timed."""
 DEPTH = 8
 """Channels of the first convolution; chosen so that the embedding is as long as the patches'."""
 CONTEXT, AHEAD = 5, 15
@@ -85,13 +83,6 @@ def main(args: Args) -> None:
                 learner = Learner(kind, seed, spec, config)
                 found["runs"][f"{kind}-{seed}"] = learner.learn(args, episodes, held_out)
                 save(found, args.json)
-    if "xla_seconds" not in found:
-        few = Learner(XLA, 0, spec, config).learn(
-            dataclasses.replace(args, updates=5), episodes, held_out
-        )
-        found["xla_seconds"] = few["seconds_median"]
-        found["xla_processor_seconds"] = few["processor_seconds_median"]
-        save(found, args.json)
     if args.figure:
         draw(found, args.figure)
 
@@ -163,10 +154,9 @@ class Learner:
         self.name, self.seed, self.config = f"{kind}-{seed}", seed, config
         self.key, k_model, k_vision = jax.random.split(jax.random.key(seed, impl="rbg"), 3)
         model = WorldModel(spec.obs, spec.action, ("task",), config, key=k_model)
-        if kind != "patches":
+        if kind == "convolutions":
             assert spec.obs.image
-            how = {"xla": kind == XLA, "key": k_vision}
-            model = with_convolutions(model, spec.obs.image, DEPTH, **how)
+            model = with_convolutions(model, spec.obs.image, DEPTH, key=k_vision)
         self.model = model
         self.moments = optimiser(config).init(eqx.filter(model, eqx.is_inexact_array))
 

@@ -17,17 +17,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 IMAGE = (64, 64, 3)
 
 
-@pytest.mark.parametrize("up", [False, True])
-def test_products_are_xlas_convolutions(monkeypatch: pytest.MonkeyPatch, up: bool) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    from convolutions import Convolution
-
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    ours, xla = (Convolution(3, 5, up=up, xla=xla, key=jax.random.key(1))(x) for xla in (0, 1))
-    assert ours.shape == (2, 16, 16, 5) if up else (2, 4, 4, 5)
-    np.testing.assert_allclose(ours, xla, atol=1e-4)
-
-
 def test_they_fit_into_the_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many parameters within a tenth, and the same way from pictures to losses."""
     monkeypatch.syspath_prepend(BENCHMARKS)
