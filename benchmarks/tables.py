@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,38 @@ def growth(found: Any) -> list[str]:
     return _markdown(head, rows)
 
 
+def vision(found: Any) -> list[str]:
+    """Held-out errors of patches and of convolutions after equally many updates."""
+    rows = []
+    for kind in dict.fromkeys(name.rpartition("-")[0] for name in found["runs"]):
+        runs = [run for name, run in found["runs"].items() if name.startswith(f"{kind}-")]
+        last = [run["curve"][-1] for run in runs]
+        rows.append(
+            (
+                kind,
+                str(len(runs)),
+                *(_spread([point[key] for point in last]) for key in ("image", "open_loop", "kl")),
+                f"{runs[0]['parameters'] / 1e6:.2f} M",
+                f"{statistics.median(run['processor_seconds_median'] for run in runs):.2f}",
+            )
+        )
+    head = (
+        "world model",
+        "seeds",
+        "reconstruction",
+        "open loop",
+        "KL",
+        "parameters",
+        "s an update",
+    )
+    said = (
+        f"After {found['settings']['updates']} updates; means over seeds (smallest to largest). "
+        f"Repeating the last picture seen: {found['repeated_picture']:.1f}. Seconds are the "
+        "processor's, on one core beside other work."
+    )
+    return [*_markdown(head, rows), "", said]
+
+
 def environments(found: Any) -> list[str]:
     """Agent steps a second."""
     rows = [
@@ -165,6 +198,7 @@ TABLES: dict[str, tuple[Table, str]] = {
     "replay": (replay, "replay.py"),
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
+    "vision": (vision, "vision.py RUN"),
     "environments": (environments, "environments.py"),
 }
 """What makes each table, and the command that measures it."""
@@ -173,6 +207,10 @@ TABLES: dict[str, tuple[Table, str]] = {
 def _counterpart(algorithm: str) -> str:
     """Our algorithm that does what a peer's does."""
     return {"dreamer_v3": "dreamer", "p2e_dv3_exploration": "p2e"}.get(algorithm, algorithm)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _pair(found: Any, name: str) -> str:

@@ -1,0 +1,44 @@
+"""The convolutions that patches are compared with are what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from sensei.core.config import SIZES, AgentConfig
+from sensei.core.world_model import WorldModel
+from sensei.types import ActionSpec, ObsSpec
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+IMAGE = (64, 64, 3)
+
+
+def test_they_fit_into_the_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many parameters within a tenth, and the same way from pictures to losses."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from convolutions import with_convolutions
+
+    spec, key = ObsSpec(IMAGE), jax.random.key(0)
+    config = AgentConfig(size=SIZES["xs"])
+
+    def make(depth: int) -> tuple[WorldModel, WorldModel]:
+        model = WorldModel(spec, ActionSpec((3,)), ("task",), config, key=key)
+        return model, with_convolutions(model, IMAGE, depth, key=key)
+
+    both = eqx.filter_eval_shape(make, 8)
+    sizes = [sum(x.size for x in jax.tree.leaves((m.encoder, m.decoder))) for m in both]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
+
+    def look(model: WorldModel, image: jax.Array) -> dict[str, jax.Array]:
+        feature = jax.numpy.zeros((2, config.size.deter + config.size.stoch * config.size.classes))
+        assert model.encoder({"image": image}).shape == (2, model.encoder.image.size_out)
+        return model.decoder.losses(feature, {"image": image})
+
+    image = jax.ShapeDtypeStruct((2, *IMAGE), np.uint8)
+    assert eqx.filter_eval_shape(look, both[1], image)["image"].shape == (2,)
+    with pytest.raises(ValueError, match="depth is 4"):
+        make(4)
