@@ -73,6 +73,17 @@ def test_each_job_has_one_core(queue: Callable[..., Queue], tmp_path: Path) -> N
         choose_cores(len(mine) + 1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+def test_a_study_killed_outright_ends_its_runs(queue: Callable[..., Queue], tmp_path: Path) -> None:
+    look = (
+        "import ctypes; told = ctypes.c_int(); "
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(told)); print(told.value)"  # PR_GET_PDEATHSIG
+    )
+    jobs = queue({"runs/a": look})
+    jobs.run(choose_cores(1))
+    assert log_of(tmp_path, jobs.jobs[0]).read_text() == f"{signal.SIGTERM:d}\n"
+
+
 def test_a_request_to_stop_reaches_every_run_once(
     queue: Callable[..., Queue], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from small_run import Commands
 
 def test_real_runs_share_their_labels(commands: Commands, tmp_path: Path) -> None:
     # Nothing new is compiled: a longer prefill is the only difference.
-    words = ["--methods", "sensei", "random", "--until", "explore", "--config", commands.config]
+    words = ["--methods", "sensei", "--until", "explore", "--config", commands.config]
     words += ["--conditions", "default", "late:explore.prefill=120"]
     place = tmp_path / "x"
     commands("study", "--budget", "smoke", "--dir", place, *words)
@@ -27,7 +27,7 @@ def test_real_runs_share_their_labels(commands: Commands, tmp_path: Path) -> Non
     assert "done" not in again.stderr  # no run was started again
     found = json.loads((place / "summary.json").read_text())
     methods = found["environments"]["tiny"]["methods"]
-    assert list(methods) == ["sensei", "random", "sensei late", "random late"]
+    assert list(methods) == ["sensei", "sensei late"]
     assert found["missing"] == []
 
 

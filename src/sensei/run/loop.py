@@ -30,7 +30,7 @@ from sensei.run.interrupts import Interrupts
 from sensei.run.metrics import Metrics
 from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
 from sensei.run.progress import Progress
-from sensei.run.tally import Tally
+from sensei.run.tally import Tally, task_reward
 from sensei.types import SenseiError, Stopped
 
 LOG_ROUNDS = 128
@@ -64,6 +64,8 @@ class Job:
     episodes_each: int = 0
     """Stop when every environment has finished this many episodes; 0: do not stop for that."""
     greedy: bool = False
+    task: str = "task"
+    """Reward that the episodes' returns add up."""
     generation: int = 1
     seed: int = 0
 
@@ -179,7 +181,7 @@ class Loop:
     def take(self, rows: Rows, views: list) -> None:
         """Store and count one round of rows."""
         self.store.append(rows)
-        self.tally.rows(rows)
+        self.tally.rows(rows, task_reward(rows, self.pool.spec, self.job.task))
         self.finished += rows["is_last"]
         for env, view in enumerate(views):
             if view is not None:

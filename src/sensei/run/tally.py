@@ -10,6 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from sensei.types import EnvSpec
+
+
+def task_reward(rows: Mapping[str, np.ndarray], spec: EnvSpec, task: str) -> np.ndarray:
+    """Return a task's reward in rows (...): the environment's own or an extra one, (...)."""
+    return rows["reward"] if task == "task" else rows["rewards"][..., spec.rewards.index(task)]
+
 
 class Tally:
     """What the loop counts between two records, and since the stage began."""
@@ -25,11 +32,11 @@ class Tally:
         self.device: list[Mapping[str, Any]] = []
         self.since = time.perf_counter()
 
-    def rows(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Count one round of rows, (N, ...) each."""
+    def rows(self, rows: Mapping[str, np.ndarray], reward: np.ndarray) -> None:
+        """Count one round of rows, (N, ...) each; returns add up ``reward``, (N,)."""
         self.events += rows["events"].sum(0)
         first = rows["is_first"]
-        self.running_return = np.where(first, 0.0, self.running_return) + rows["reward"]
+        self.running_return = np.where(first, 0.0, self.running_return) + reward
         self.running_length = np.where(first, 0, self.running_length + 1)
         for env in np.flatnonzero(rows["is_last"]):
             self.episodes += 1

@@ -11,9 +11,11 @@ from sensei.envs.pool import EnvPool
 from sensei.presets import RunConfig
 from sensei.run import checkpoint
 from sensei.run.loop import Learner
+from sensei.run.tally import task_reward
 from sensei.run.video import write_video
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import fresh_state, job, play, stage_input, stage_seed, task_setup
+from sensei.types import EnvSpec
 
 EPISODE_LIMIT = 100_000
 """Environment steps after which an environment that never ends is given up."""
@@ -34,6 +36,7 @@ def _play(config: RunConfig, workspace: Workspace, greedy: bool) -> dict[str, An
         todo = job(
             config,
             workspace,
+            task=config.solve.task,
             env_steps=EPISODE_LIMIT,
             episodes_each=each,
             greedy=greedy,
@@ -42,10 +45,10 @@ def _play(config: RunConfig, workspace: Workspace, greedy: bool) -> dict[str, An
         )
         todo = todo.part("mode" if greedy else "sampled")
         play(todo, workspace, pool, Learner(setup, state))
-    return _scores(todo.folder, pool.spec.events, config, each)
+    return _scores(todo.folder, pool.spec, config, each)
 
 
-def _scores(folder, events: tuple[str, ...], config: RunConfig, each: int) -> dict[str, Any]:
+def _scores(folder, spec: EnvSpec, config: RunConfig, each: int) -> dict[str, Any]:
     """Returns, lengths and event rates of each environment's first ``each`` episodes, so that short
     episodes are not favoured."""
     store = EpisodeStore.open(folder / "episodes", read_only=True)
@@ -54,7 +57,8 @@ def _scores(folder, events: tuple[str, ...], config: RunConfig, each: int) -> di
         by_env.setdefault(episode.env, []).append(episode)
     chosen = [e for episodes in by_env.values() for e in episodes[:each]]
     chosen = chosen[: config.evaluate.episodes]
-    reward, counts = store.column("reward"), store.column("events")
+    rows = {name: store.column(name) for name in ("reward", "rewards")}
+    reward, counts = task_reward(rows, spec, config.solve.task), store.column("events")
     returns = [float(reward[e.env, e.start : e.stop].sum()) for e in chosen]
     happened = [(counts[e.env, e.start : e.stop] > 0).any(0) for e in chosen]
     for i, e in enumerate(chosen[: config.evaluate.videos]):
@@ -66,5 +70,5 @@ def _scores(folder, events: tuple[str, ...], config: RunConfig, each: int) -> di
         "returns": returns,
         "mean_return": float(np.mean(returns)),
         "lengths": [e.stop - e.start - 1 for e in chosen],
-        "events": dict(zip(events, np.mean(happened, 0).tolist(), strict=True)) if events else {},
+        "events": dict(zip(spec.events, np.mean(happened, 0).tolist(), strict=True)),
     }

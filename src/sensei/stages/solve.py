@@ -34,6 +34,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         todo = job(
             config,
             workspace,
+            task=solve.task,
             env_steps=solve.env_steps,
             train_ratio=solve.train_ratio,
             offline_updates=solve.offline_updates,

@@ -128,6 +128,20 @@ class TimeLimitOne(gymnasium.Env[Obs, Any]):
         return np.ones(1, np.float32)
 
 
+class ManyTasks(TimeLimitOne):
+    """``TimeLimitOne`` with two extra rewards: "twice" earns 2 at every step, "cost" -1."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Obs, dict[str, Any]]:
+        """Start an episode; the reset earns nothing."""
+        shown, info = super().reset(seed=seed, options=options)
+        return shown, info | {"rewards": {"twice": 0.0, "cost": 0.0}}
+
+    def step(self, action: int | np.integer) -> Step:
+        """Earn 1, and what the extra rewards say."""
+        *rest, info = super().step(action)
+        return *rest, info | {"rewards": {"twice": 2.0, "cost": -1.0}}
+
+
 class TerminateOne(TimeLimitOne):
     """Reward 1 at every step, the share of the episode gone is shown, terminal after ``length``.
 
