@@ -27,7 +27,8 @@ class Args:
     """What to read, and what to bring up to date."""
 
     tables: tyro.conf.Positional[tuple[Path, ...]]
-    """Files of ``label_accuracy.py``; the first one is drawn."""
+    """Files of ``label_accuracy.py``; the first one's noise and the second one's choice of pairs
+    are drawn."""
     figure: Path = Path("docs/labels.png")
     page: Path = Path("docs/labels.md")
     """Its blocks between ``<!-- NAME KIND -->`` and ``<!-- end -->`` are written anew: NAME.json is
@@ -42,7 +43,7 @@ def main(args: Args) -> None:
         for kind, make in {"noise": noise, "choice": choice, "ensemble": ensemble}.items():
             page = with_block(page, f"{path.stem} {kind}", make(table["cells"]))
     args.page.write_text(page)
-    draw(json.loads(args.tables[0].read_text())["cells"], args.figure)
+    draw([json.loads(path.read_text())["cells"] for path in args.tables[:2]], args.figure)
 
 
 def with_block(page: str, name: str, lines: Iterable[str]) -> str:
@@ -135,19 +136,24 @@ def shown(cells: list[Cell], name: str) -> str:
     return f"{text} ({100 * min(values):.1f}–{100 * max(values):.1f}, {len(values)})"
 
 
-def draw(cells: list[Cell], path: Path) -> None:
-    """Accuracy by labels: left by noise, right by choice of pairs."""
+def draw(tables: list[list[Cell]], path: Path) -> None:
+    """Accuracy by labels: left by noise (first table), right by choice of pairs (last table)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
-    for number, flip in enumerate(sorted({cell["flip_rate"] for cell in cells})):
-        uniform = chosen(cells, sampler="uniform", flip_rate=flip)
+    by_noise, by_choice = tables[0], tables[-1]
+    for number, flip in enumerate(sorted({cell["flip_rate"] for cell in by_noise})):
+        uniform = chosen(by_noise, sampler="uniform", flip_rate=flip)
         line(left, uniform, "accuracy", f"{flip:.0%} wrong labels", f"C{number}", "-")
-        uncertain = chosen(cells, sampler="uncertain", flip_rate=flip)
+        uncertain = chosen(by_choice, sampler="uncertain", flip_rate=flip)
         if uncertain:
-            name = f"{flip:.0%} wrong"
+            name, uniform = (
+                f"{flip:.0%} wrong",
+                chosen(by_choice, sampler="uniform", flip_rate=flip),
+            )
             line(right, uniform, "balanced", f"uniform, {name}", f"C{number}", ":")
             line(right, uncertain, "balanced", f"uncertain, {name}", f"C{number}", "-")
     titles = ("pairs ordered as by the oracle, %", "… mean over pairs of scores, %")
-    for axis, title in zip((left, right), titles, strict=True):
+    axes = ((left, by_noise), (right, by_choice))
+    for (axis, cells), title in zip(axes, titles, strict=True):
         sizes = sorted({cell["pairs"] for cell in cells})
         axis.set(xscale="log", xlabel="labelled pairs")
         axis.set_xticks(sizes, [f"{n:,}" for n in sizes])

@@ -76,15 +76,18 @@ class Child:
     def __init__(self, entry: Entry, python: str, args: Args) -> None:
         """Start it; ``ready`` waits until it has made its first step."""
         self.entry, self.seconds, self.peak_gb = entry, [], 0.0
-        cores = set(sorted(os.sched_getaffinity(0))[: args.threads])
-        self.process = subprocess.Popen(
-            [python, str(HERE / f"peer_{entry.package}.py"), entry.algorithm, args.preset],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
+        own = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, set(sorted(own)[: args.threads]))  # inherited by what is started
+        try:
+            self.process = subprocess.Popen(
+                [python, str(HERE / f"peer_{entry.package}.py"), entry.algorithm, args.preset],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
+            )
+        finally:
+            os.sched_setaffinity(0, own)
 
     def ready(self) -> None:
         """Wait for the first step and ask for the operations in one, which warms up further."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickletools
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -73,7 +74,9 @@ def map_array(path: Path) -> np.ndarray:
         SenseiError: it cannot be read, or describes anything but one plain uint8 array.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Damaged text may hold an escape that Python only warns of.
+            warnings.simplefilter("ignore", DeprecationWarning)
             raw, shape, order = _plain_array(_described(file))
         return np.memmap(path, np.uint8, "r", raw.at, shape, cast(Any, order))
     except (OSError, _Refused, ValueError, IndexError, KeyError, TypeError) as error:

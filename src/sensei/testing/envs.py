@@ -138,8 +138,8 @@ class ManyTasks(TimeLimitOne):
 
     def step(self, action: int | np.integer) -> Step:
         """Earn 1, and what the extra rewards say."""
-        *rest, info = super().step(action)
-        return *rest, info | {"rewards": {"twice": 2.0, "cost": -1.0}}
+        shown, reward, terminal, cut, info = super().step(action)
+        return shown, reward, terminal, cut, info | {"rewards": {"twice": 2.0, "cost": -1.0}}
 
 
 class TerminateOne(TimeLimitOne):
