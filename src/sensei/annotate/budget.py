@@ -84,10 +84,10 @@ class Estimate:
     def __str__(self) -> str:
         """Say it in one line."""
         price = "at no known price" if self.money is None else f"about ${self.money:.4g}"
+        wire = f" over the wire {self.wire}" if self.wire else ""
         return (
             f"{self.questions:,} questions to go: {self.tokens:,} tokens, {price}, "
-            f"{self.seconds / 60:.0f} minutes (from {self.probes} answers over the wire "
-            f"{self.wire or 'none'})"
+            f"{self.seconds / 60:.0f} minutes (from {self.probes} answers{wire})"
         )
 
 
