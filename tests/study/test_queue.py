@@ -81,7 +81,7 @@ def test_a_study_killed_outright_ends_its_runs(queue: Callable[..., Queue], tmp_
     )
     jobs = queue({"runs/a": look})
     jobs.run(choose_cores(1))
-    assert log_of(tmp_path, jobs.jobs[0]).read_text() == f"{signal.SIGTERM:d}\n"
+    assert log_of(tmp_path, jobs.jobs[0]).read_text() == f"{signal.SIGKILL:d}\n"
 
 
 def test_a_request_to_stop_reaches_every_run_once(

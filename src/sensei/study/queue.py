@@ -32,9 +32,10 @@ POLL_SECONDS = 0.2
 LOOK_SECONDS = 5.0
 """Between two looks at how far the runs are."""
 _DIES_WITH_ITS_PARENT = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""PR_SET_PDEATHSIG, SIGTERM: a study that is killed outright leaves no run behind; each saves."""
+"""PR_SET_PDEATHSIG, SIGKILL: a study that is killed outright leaves no run behind; each continues
+from its last checkpoint. (SIGTERM comes once a thread, and the second interrupts the saving.)"""
 _BEFORE = [sys.executable, "-Sc", _DIES_WITH_ITS_PARENT] if sys.platform == "linux" else []
 _ONE_CORE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
