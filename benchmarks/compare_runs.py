@@ -23,6 +23,15 @@ from sensei.run.workspace import Workspace
 
 STAGE = "explore"
 
+COURSE = (
+    "sensei/entropy",
+    "sensei/go_fraction",
+    "loss/image",
+    "channel/semantic_range",
+    "channel/disagreement_range",
+)
+"""Metrics whose course is kept beside the counts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Args:
@@ -41,7 +50,8 @@ def main(args: Args) -> None:
     for run in runs:
         at = {name: at_step(run, name, common) for name in run["events"]}
         end = {name: run["values"][name][-1] for name in run["events"]}
-        kept = {k: run[k] for k in ("method", "seed", "command", "commit", "seconds", "d_init")}
+        names = ("method", "seed", "command", "commit", "seconds", "d_init", "course")
+        kept = {k: run[k] for k in names}
         result["runs"].append(kept | {"events": at, "env_steps": run["steps"][-1], "at_end": end})
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -65,9 +75,17 @@ def read(path: Path) -> dict[str, Any]:
         "seconds": {key: stage["seconds"] for key, stage in manifest["stages"].items()},
         "d_init": last_counts(path),
         "events": names,
+        "course": {name: course(records, name) for name in COURSE},
         "steps": series(records, f"event/{names[0]}")[0],
         "values": values,
     }
+
+
+def course(records: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Ten (step, value) pairs of a metric, evenly over the run; none where it was not logged."""
+    steps, values = series(records, name)
+    at = np.linspace(0, len(steps) - 1, min(10, len(steps))).astype(int)
+    return [(int(steps[i]), float(values[i])) for i in at]
 
 
 def last_counts(path: Path) -> dict[str, float]:

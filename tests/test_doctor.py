@@ -147,3 +147,12 @@ def test_environment_without_extras_is_described() -> None:
     offered, missing = doctor.environment_lines(spec, preset("gym:CartPole-v1"))
     assert offered[0] == "sees vector of 2; acts by 3 choices and 2 numbers"
     assert len(missing) == 1 and "--annotator" in missing[0]
+
+
+def test_kept_collected_episodes_are_counted() -> None:
+    without = doctor.estimate(preset("keychest", "quick", method="p2e"))
+    fields = {"explore.keep_collected": True, "explore.offline_updates": 7}
+    kept = doctor.estimate(with_dotted(preset("keychest", "quick", method="p2e"), fields))
+    assert kept.env_steps - without.env_steps == preset("keychest", "quick").collect.env_steps
+    assert kept.updates - without.updates == pytest.approx(7, abs=1)  # each is rounded
+    assert kept.queries == 0

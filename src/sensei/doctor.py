@@ -37,8 +37,7 @@ COSTS = {
 }
 
 GFLOP_PER_SECOND = 136.0
-"""Reached by the xs update on two cores of a processor of 2025 (results/bench/train_step-xs.json);
-an older one took three times as long."""
+"""Reached by the xs update on the two cores of results/bench/train_step-xs.json."""
 
 PROCESS_GB, RETAINED, COPIES = 1.35, 0.14, 6
 """What peak memory is made of: the process that has compiled an update, the share of the
@@ -109,17 +108,18 @@ def estimate(config: RunConfig) -> Estimate:
     tasks = len(config.solve.tasks)
     steps = rounds * config.explore.env_steps + tasks * config.solve.env_steps
     learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
-    updates = learned * config.explore.train_ratio / batch
+    updates = learned * config.explore.train_ratio / batch + config.explore.offline_updates
     updates += tasks * config.solve.offline_updates
     updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
     queries = frames = 0
-    if config.uses_reward:
+    if config.uses_reward or config.explore.keep_collected:
         steps += config.collect.env_steps
         frames = config.collect.label_frames + rounds * config.explore.label_frames
-        queries = rounds * config.annotate.pairs * config.annotator.repeats
-        queries *= 2 if config.annotator.orders == "both" else 1
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
+    if config.uses_reward:
+        queries = rounds * config.annotate.pairs * config.annotator.repeats
+        queries *= 2 if config.annotator.orders == "both" else 1
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
     seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
     return Estimate(
