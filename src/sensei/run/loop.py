@@ -235,7 +235,7 @@ class Loop:
         self.updates += 1
 
     def _train_offline(self, progress: Progress, asked: Interrupts) -> None:
-        while self.updates < self.job.offline_updates:
+        while self.learner and self.updates < self.job.offline_updates:
             if not self._enough():
                 raise SenseiError(
                     f"{self.job.key}: no earlier episodes to make {self.job.offline_updates} "

@@ -24,8 +24,8 @@ def price(config: RunConfig, workspace: Workspace) -> str:
     """
     with LabelStore(workspace.labels, must_exist=True) as store:
         if not store.count_pairs():
-            rng = np.random.default_rng([config.seed, 2, workspace.generation, 0])
-            draw(store, "uniform", PROBES, rng, generation=workspace.generation)
+            rng = np.random.default_rng([config.seed, 2, 1, 0])
+            draw(store, config.annotate.sampler, PROBES, rng, "collect", generation=1)
         has_oracle = bool(np.isfinite(store.frame_table().score).any())
         who = resolve(config.annotator, has_oracle, config.env.name)
         annotator = build_annotator(who)
