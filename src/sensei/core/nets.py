@@ -38,8 +38,8 @@ class Linear(eqx.Module):
 class BlockLinear(eqx.Module):
     """A block-diagonal linear map: G blocks, each of its own ``i → o``.
 
-    The blocks are products of their own: one batched product wants another memory layout, and
-    copying into it and back takes twice as long as all of them.
+    The blocks are products of their own: one batched product wants another memory layout, and is
+    a quarter slower with the copies (``block_products`` in results/bench/products.json).
     """
 
     weight: Float[Array, "g i o"]
@@ -120,10 +120,10 @@ class MLP(eqx.Module):
 
 
 def evaluate_together(nets: Sequence[MLP], x: Float[Array, "*n i"]) -> list[Float[Array, "*n _"]]:
-    """Every network's output for the same input, their first layers as one wide product.
+    """Every network's output for the same input: one wide product, then each by itself.
 
-    On two cores 64 columns reach 100 GFLOP/s where 512 reach 300, and the first layer is where
-    most of a head's work is.
+    As one stack under ``vmap``, whatever reads the outputs reads them across the stack, and takes
+    twice as long (``disagreement`` in results/bench/products.json).
     """
     firsts = [net.hidden[0].linear for net in nets]
     weight = jnp.concatenate([linear.weight for linear in firsts], axis=1)

@@ -15,8 +15,8 @@ from sensei.core.training import train_step
 
 VARIABLE = "SENSEI_CACHE_DIR"
 LOOP_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
-"""XLA's older code for fused loops. The xs step runs in .83 of the time and compiles in .75 of it
-(batch 16 × 64, jaxlib 0.10.2, two cores, medians of eleven steps in turns)."""
+"""XLA's older code for fused loops, a fifth faster for the xs update (``loop_emitters`` in
+results/bench/products.json, jaxlib 0.10.2)."""
 
 
 def cache_folder() -> Path:
