@@ -36,7 +36,8 @@ def behaviour_losses(
     config = setup.config
     raw = jnp.stack([c.reward(imagined) for c in setup.channels])
     magnitudes = state.magnitudes.update(jnp.mean(raw, axis=(1, 2)))
-    reward = raw / channel_scale(setup, magnitudes)[:, None, None]
+    offset = jnp.where(jnp.array([c.centre for c in setup.channels]), magnitudes.value, 0.0)
+    reward = (raw - offset[:, None, None]) / channel_scale(setup, magnitudes)[:, None, None]
     discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
     weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
 

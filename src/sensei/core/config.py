@@ -85,5 +85,7 @@ class AgentConfig:
     """(α_g, β_g): weights of semantic reward and disagreement while going."""
     explore: tuple[float, float] = (0.25, 1.0)
     """(α_e, β_e): the same weights beyond the gate."""
+    centre_rewards: bool = True
+    """Subtract the running mean from semantic reward and disagreement."""
     task_weight: float = 0.0
     """χ: weight of the task reward during exploration, the same on both sides of the gate."""

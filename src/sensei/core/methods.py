@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from sensei.core.config import AgentConfig, Gate
@@ -60,6 +61,8 @@ def method_channels(method: str, config: AgentConfig) -> tuple[Channel, ...]:
         "random": (),
     }[method]
     extra = config.task_weight > 0 and method not in ("dreamer", "random")
+    if config.centre_rewards and method != "dreamer":
+        channels = tuple(dataclasses.replace(c, centre=True) for c in channels)
     return (*channels, task(config.task_weight)) if extra else channels
 
 

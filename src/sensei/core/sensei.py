@@ -27,6 +27,7 @@ class Channel(eqx.Module):
     explore: float = eqx.field(static=True)
     go: float = eqx.field(static=True)
     normalise: bool = eqx.field(static=True, default=False)
+    centre: bool = eqx.field(static=True, default=False)
 
 
 def sensei_advantage(
