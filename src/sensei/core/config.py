@@ -85,6 +85,10 @@ class AgentConfig:
     """(α_g, β_g): weights of semantic reward and disagreement while going."""
     explore: tuple[float, float] = (0.25, 1.0)
     """(α_e, β_e): the same weights beyond the gate."""
+    actor_rate: float = 1.0
+    """The actor's learning rate over that of all else."""
+    actor_after: int = 0
+    """Updates before the actor learns."""
     centre_rewards: bool = True
     """Subtract the running mean from semantic reward and disagreement."""
     task_weight: float = 0.0
