@@ -34,7 +34,7 @@ def exploration_setup(config: RunConfig, spec: EnvSpec, method: str) -> Setup:
         channels=method_channels(method, config.agent),
         gate=method_gate(method, config.agent),
         heads=("task", *spec.rewards, *own),
-        shaping=("task",) if method == "dreamer" else (),
+        shaping=("task",) if method == "dreamer" else own,
     )
 
 
