@@ -1,5 +1,6 @@
 """Real processes, real faults, kill -9: one answer a pair, every token accounted for."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,13 +11,13 @@ from sensei.annotate.build import build_annotator
 from sensei.annotate.run import annotate
 from sensei.testing.server import FakeVLM, brighter
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch):
     """The measurement of results/bench/annotate-faults.json, as a module."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     sys.modules.pop("annotate_faults", None)
     import annotate_faults
 
@@ -33,7 +34,7 @@ def test_two_writers_three_kills_and_faults(program):
 
 
 def test_without_kills_and_cuts_the_accounts_agree_exactly(program):
-    args = program.Args(pairs=80, frames=240, kills=0, kinds=program.READABLE)
+    args = program.Args(pairs=80, frames=240, kills=0, kinds=program.READABLE, timeout_s=60.0)
     found = program.measure(args)
     assert found["tokens_stored"] == found["tokens_charged"] > 80 * 500  # some of them failed
     assert found["requests_stored"] == found["requests_served"]
@@ -51,3 +52,14 @@ def test_one_request_too_many_is_found(program, make_store):
     server.charged[next(iter(server.charged))] += 1
     with pytest.raises(AssertionError):
         program.account(store, server, [0], args)
+
+
+def test_the_page_says_what_was_measured():
+    found = json.loads((ROOT / "results" / "bench" / "annotate-faults.json").read_text())
+    page = (ROOT / "docs" / "annotators.md").read_text()
+    killed, exact = found["killed"], found["readable_faults_only"]
+    assert (killed["labelled"], killed["kills"]) == (killed["pairs"], 3) and exact["failed"] == 1
+    assert exact["tokens_stored"] == exact["tokens_charged"]
+    named = (killed["pairs"], killed["charged_without_readable_reply"])
+    for number in (*named, killed["unaccounted_stored"], exact["tokens_stored"]):
+        assert f"{number:,}" in page
