@@ -24,7 +24,7 @@ from sensei.annotate.run import annotate
 PAIRS = 8
 PATIENCE_S = 500
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
