@@ -170,6 +170,11 @@ def test_discrete_blocks_come_before_numbers():
     np.testing.assert_allclose(action["push"], [-2.0, 1.0])
 
 
+def test_number_without_axes_is_decoded_to_an_array():
+    action = ActionCodec(spaces.Box(-2.0, 2.0, (), np.float32)).decode(np.ones(1, np.float32))
+    assert isinstance(action, np.ndarray) and action.shape == () and action == 2.0
+
+
 def test_several_blocks_decode_each_for_itself():
     codec = ActionCodec(spaces.MultiDiscrete([2, 3]))
     np.testing.assert_array_equal(codec.decode(np.array([0, 1, 1, 0, 0], np.float32)), [1, 0])

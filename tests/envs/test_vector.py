@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from test_env_pool import actions_for, assert_same, play
 
-from sensei.envs import EnvConfig, make_adapter, make_env
+from sensei.envs import EnvConfig, make_adapter, make_env, wrap_env
 from sensei.envs.pool import EnvPool
 from sensei.testing.envs import LastAction
 from sensei.types import SenseiError, UsageError
@@ -90,6 +90,8 @@ def test_what_cannot_be_taken_is_explained() -> None:
         make_adapter(EnvConfig("test_vector:of_another_mode"))
     with pytest.raises(SenseiError, match="is a vector environment; a run takes it"):
         make_env("test_vector:of_two")
+    with pytest.raises(SenseiError, match="SyncVectorEnv holds many environments; name it in"):
+        wrap_env(of_two())
     limited = EnvConfig("test_vector:of_two", time_limit=3)
     with pytest.raises(UsageError, match=r"env\.time_limit is 3, but .* option of its own"):
         make_adapter(limited)

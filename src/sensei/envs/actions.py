@@ -114,6 +114,7 @@ def _box(space: spaces.Box, plan: _Plan, name: str) -> _Decode:
     def decode(_: list[int], rest: np.ndarray) -> np.ndarray:
         unit = (rest[first:last].reshape(space.shape).astype(np.float64) + 1.0) / 2.0
         value = low + unit * (high - low)
-        return np.clip(np.rint(value) if whole else value, low, high).astype(dtype)
+        # An array even where the Box has no axis, for which numpy would give a scalar.
+        return np.asarray(np.clip(np.rint(value) if whole else value, low, high)).astype(dtype)
 
     return decode

@@ -237,6 +237,8 @@ def wrap_env(env: Any, image_size: int = 64, render: bool = False) -> Adapter:
     SenseiError
         Naming what cannot be used and the wrapper that helps.
     """
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        raise SenseiError(f"{_name(env)} holds many environments; name it in --env module:callable")
     if not isinstance(env, gymnasium.Env):
         raise SenseiError(
             f"{_name(env)} is not a gymnasium.Env; port it, or wrap it with the package shimmy"

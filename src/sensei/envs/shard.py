@@ -56,11 +56,10 @@ class Shard:
     """A few environments stepped one after the other, or together where they are a vector
     environment; rows are written into given arrays."""
 
-    def __init__(self, config: EnvConfig, seed: int, indices: range) -> None:
-        """Build the environments ``indices`` of the pool."""
-        self.indices = indices
-        self.adapters = make_adapters(config, seed, indices)
-        first = self.adapters[0]
+    def __init__(self, adapters: list[Adapter], indices: range) -> None:
+        """Hold the environments ``indices`` of the pool."""
+        self.indices, self.adapters = indices, adapters
+        first = adapters[0]
         self._group = first.env.group if isinstance(first.env, VectorSlot) else None
         self.found = Found(first.spec, describe(first))
 
@@ -91,6 +90,11 @@ class Shard:
                 error.add_note(f"This was environment {index}.")
                 raise
         return rows
+
+
+def make_shard(config: EnvConfig, seed: int, indices: range) -> Shard:
+    """Build the environments ``indices`` of the pool."""
+    return Shard(make_adapters(config, seed, indices), indices)
 
 
 def _advance(adapter: Adapter, seed: int | None, actions: np.ndarray, beats: np.ndarray) -> Row:
@@ -220,7 +224,7 @@ class LocalWorker:
     def __init__(self, config: EnvConfig, seed: int, indices: range) -> None:
         """Remember what to build; ``ready`` builds it."""
         self.indices = indices
-        self._make = lambda: Shard(config, seed, indices)
+        self._make = lambda: make_shard(config, seed, indices)
         self._shard: Shard | None = None
         self._memory: Memory | None = None
         self._command: Command | None = None

@@ -24,7 +24,7 @@ import numpy as np
 from sensei.envs.config import EnvConfig
 from sensei.envs.contract import LabelView
 from sensei.envs.health import WorkerDied
-from sensei.envs.shard import Command, Found, Memory, Shard, SharedRows, map_memory, told
+from sensei.envs.shard import Command, Found, Memory, SharedRows, make_shard, map_memory, told
 from sensei.types import SenseiError
 
 _TIDY_S = 3.0
@@ -192,7 +192,7 @@ def main(socket_fd: int, memory_fd: int) -> None:
     # The pool closing its end is how a worker is told to leave.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         config, seed, indices = connection.recv()
-        shard = _answer(connection, lambda: Shard(config, seed, indices), lambda s: s.found)
+        shard = _answer(connection, lambda: make_shard(config, seed, indices), lambda s: s.found)
         with contextlib.closing(shard):
             num_envs = connection.recv()
             memory = map_memory(shard.found.spec, num_envs, mmap.mmap(memory_fd, 0))

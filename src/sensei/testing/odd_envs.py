@@ -83,7 +83,7 @@ class OddWorld(gymnasium.Env[Any, Any]):
         """
         if not self.action_space.contains(action):
             raise ValueError(f"{action} is not in {self.action_space}")
-        numbers = np.ravel(spaces.flatten(self.action_space, action))
+        numbers = np.ravel(np.asarray(spaces.flatten(self.action_space, action)))
         side, way = divmod(int(100.0 * np.abs(numbers).sum() + numbers.argmax()) % 4, 2)
         before = self._at.copy()
         self._at[side] = np.clip(self._at[side] + 2 * way - 1, 0, CELLS - 1)
