@@ -170,11 +170,10 @@ def test_full_disk_and_small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "--explore.replay-gb" in disk and "larger machine" in memory
 
 
-def test_environment_without_extras_is_described() -> None:
+def test_environment_that_nobody_can_label() -> None:
     spec = EnvSpec(ObsSpec(None, ("x", "y")), ActionSpec((3,), 2))
-    offered, missing = doctor.environment_lines(spec, preset("gym:CartPole-v1"))
-    assert offered[0] == "sees vector of 2; acts by 3 choices and 2 numbers"
-    assert len(missing) == 1 and "--annotator" in missing[0]
+    offered, missing = doctor.annotator_lines(spec, preset("gym:CartPole-v1"))
+    assert offered == [] and len(missing) == 1 and "--annotator" in missing[0]
 
 
 def test_kept_collected_episodes_are_counted() -> None:

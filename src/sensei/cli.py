@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sensei.types import SenseiError, Stopped, UsageError
 
@@ -159,8 +159,12 @@ def _doctor(config: RunConfig) -> int:
         print(line)
     found = doctor.problems(config)
     if not found:
-        offered, found = doctor.environment_lines(_spec(config), config)
-        for line in offered:
+        from sensei.envs.trial import try_out
+
+        trial = try_out(config.env, config.seed)
+        offered, found = doctor.annotator_lines(trial.spec, config)
+        found = [*trial.problems, *found]
+        for line in [*trial.lines, *offered]:
             print(f"{config.env.name} {line}")
     print(f"{config.dir}: {doctor.estimate(config)}")
     for problem in found:
@@ -168,16 +172,6 @@ def _doctor(config: RunConfig) -> int:
     if not found:
         print("nothing is missing")
     return FAILED if found else 0
-
-
-def _spec(config: RunConfig) -> Any:
-    from sensei.envs import make_env, wrap_env
-
-    env = make_env(config.env.name, seed=config.seed, **config.env.options)
-    try:
-        return wrap_env(env, image_size=config.env.image_size).spec
-    finally:
-        env.close()
 
 
 def _presets(words: list[str]) -> int:

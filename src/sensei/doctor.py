@@ -141,24 +141,15 @@ def problems(config: RunConfig) -> list[str]:
     return [*_missing_extras(config), *_disk_problems(config), *_memory_problems(config)]
 
 
-def environment_lines(spec: EnvSpec, config: RunConfig) -> tuple[list[str], list[str]]:
-    """Say what the environment offers, and which of the run's wishes it cannot serve."""
-    inputs = [f"image {spec.obs.image}"] if spec.obs.image else []
-    inputs += [f"vector of {len(spec.obs.vector)}"] if spec.obs.vector else []
-    acts = [f"{choices} choices" for choices in spec.action.discrete]
-    acts += [f"{spec.action.continuous} numbers"] if spec.action.continuous else []
-    offered = [
-        f"sees {' and '.join(inputs) or 'nothing'}; acts by {' and '.join(acts)}",
-        f"events: {', '.join(spec.events) or 'none, so the report counts none'}",
-        f"extra rewards: {', '.join(spec.rewards) or 'none'}",
-        "label picture: "
-        + ("its own" if spec.has_label_picture else "none, annotators see the agent's image"),
-    ]
+def annotator_lines(spec: EnvSpec, config: RunConfig) -> tuple[list[str], list[str]]:
+    """Say who will label, or what stands in the way of it."""
+    if not config.uses_reward:
+        return [f"annotator: none, {config.explore.method} needs no labels"], []
     try:
         annotator = resolve(config.annotator, spec.has_oracle, config.env.name)
     except SenseiError as error:
-        return offered, [str(error)]
-    return [*offered, f"annotator: {annotator.kind}"], []
+        return [], [str(error)]
+    return [f"annotator: {annotator.kind}"], []
 
 
 def facts() -> list[str]:
