@@ -66,6 +66,7 @@ TOKENS_IN, TOKENS_OUT = 1_200, 12
 EXTRAS = {
     "keychest": "minihack",
     "keyroom": "minihack",
+    "keyroom-s5": "minihack",
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",

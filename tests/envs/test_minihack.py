@@ -11,16 +11,16 @@ import pytest
 pytest.importorskip("minihack.base")
 
 from sensei.envs import make_env
-from sensei.envs.minihack import KeyChest, KeyRoom, MiniHackEnv
+from sensei.envs.minihack import KeyChest, KeyRoom, KeyRoomS5, MiniHackEnv
 from sensei.envs.minihack_game import nethack
 from sensei.envs.minihack_tiles import crop_around, draw, shrink, tile_table
 from sensei.testing.solvers import solve
 from sensei.types import SenseiError
 
-LEVELS = [KeyChest, KeyRoom]
+LEVELS = [KeyChest, KeyRoom, KeyRoomS5]
 
 
-@pytest.fixture(params=LEVELS, ids=["keychest", "keyroom"])
+@pytest.fixture(params=LEVELS, ids=["keychest", "keyroom", "keyroom-s5"])
 def env(request):
     made = request.param()
     yield made
@@ -263,7 +263,8 @@ def test_a_level_that_does_not_compile_is_an_error():
 
 
 def test_presets_make_the_levels():
-    for name, kind in (("keychest", KeyChest), ("keyroom", KeyRoom)):
+    kinds = {"keychest": KeyChest, "keyroom": KeyRoom, "keyroom-s5": KeyRoomS5}
+    for name, kind in kinds.items():
         made = make_env(name)
         assert isinstance(made, kind)
         made.close()

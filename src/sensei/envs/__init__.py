@@ -19,6 +19,7 @@ PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
+    "keyroom-s5": "sensei.envs.minihack:KeyRoomS5",
     "robodesk": "sensei.envs.robodesk:RoboDesk",
     "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",

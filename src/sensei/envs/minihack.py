@@ -198,7 +198,7 @@ class KeyRoom(MiniHackEnv):
     no time passes.
     """
 
-    description = levels.KEYROOM
+    description = levels.keyroom(15, 5)
     special = "apply"
     default_steps = 600
     events = ("key_picked_up", "door_opened", "at_locked_door", "at_exit", "reward")
@@ -233,3 +233,10 @@ class KeyRoom(MiniHackEnv):
     def _count(self, before: facts_of.Facts) -> dict[str, int]:
         at_exit = self.facts.stairs_near or self.solved
         return super()._count(before) | {"at_exit": int(at_exit)}
+
+
+class KeyRoomS5(KeyRoom):
+    """KeyRoom-S5: the same in a 5×5 room with an inner one of 2×2; MiniHack's own 200 steps."""
+
+    description = levels.keyroom(5, 2)
+    default_steps = 200

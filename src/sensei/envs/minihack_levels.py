@@ -13,20 +13,23 @@ import subprocess
 
 from sensei.types import SenseiError
 
-KEYROOM = """
+
+def keyroom(room: int, inner: int) -> str:
+    """KeyRoom: a square room, in it a locked square room with the stairs down, and a key somewhere.
+
+    The named key is NetHack's own artifact for rogues: it unlocks at the first try.
+    """
+    return f"""
 LEVEL: "mylevel"
-ROOM: "ordinary", lit, (3,3), (center,center), (15,15) {
-  SUBROOM: "ordinary", lit, random, (5,5) {
+ROOM: "ordinary", lit, (3,3), (center,center), ({room},{room}) {{
+  SUBROOM: "ordinary", lit, random, ({inner},{inner}) {{
     STAIR: random, down
     ROOMDOOR: false, locked, random, random
-  }
+  }}
   OBJECT: ('(',"skeleton key"), random, blessed, 0, name:"The Master Key of Thievery"
-}
+}}
 """
-"""KeyRoom-S15: a 15×15 room, in it a locked 5×5 room with the stairs down, and a key somewhere.
 
-The named key is NetHack's own artifact for rogues: it unlocks at the first try.
-"""
 
 _GRID = """\
 ----------
