@@ -67,6 +67,7 @@ EXTRAS = {
     "keychest": "minihack",
     "keyroom": "minihack",
     "keyroom-s5": "minihack",
+    "minihack": "minihack",
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",
@@ -207,7 +208,8 @@ def _dollars(config: RunConfig, queries: int) -> float | None:
 
 
 def _missing_extras(config: RunConfig) -> list[str]:
-    wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
+    name = config.env.name.partition(":")[0]
+    wanted = [EXTRAS[name]] if name in EXTRAS else []
     if config.uses_reward and config.annotator.kind in ("vlm", "text"):
         wanted.append(config.annotator.kind)
     return [

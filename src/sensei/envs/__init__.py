@@ -41,7 +41,7 @@ __all__ = [
 
 
 def make_env(name: str, seed: int = 0, **options: Any) -> gymnasium.Env[Any, Any]:
-    """Make an environment from a preset's name, ``gym:ID`` or ``module:callable``.
+    """Make an environment: a preset's name, ``gym:ID``, ``minihack:ID`` or ``module:callable``.
 
     ``options`` go to the environment. ``seed`` reaches a callable with a parameter of that name;
     episodes are seeded anyway by each reset.
@@ -55,6 +55,9 @@ def make_env(name: str, seed: int = 0, **options: Any) -> gymnasium.Env[Any, Any
     """
     if name.startswith("gym:"):
         return _make_gym(name.removeprefix("gym:"), options)
+    if name.startswith("minihack:"):
+        options = {"env_id": name.removeprefix("minihack:")} | options
+        return _call(name, "sensei.envs.minihack_registered:make_level", seed, options)
     target = PRESETS.get(name, name)
     if ":" not in target:
         raise UsageError(f"unknown environment {name!r}; {_nearest(name)}")
@@ -72,6 +75,8 @@ def make_adapter(config: EnvConfig, seed: int = 0) -> Adapter:
 
 
 def _make_gym(env_id: str, options: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    if env_id.startswith("MiniHack-"):
+        raise UsageError(f"--env gym:{env_id} has no pictures: use --env minihack:{env_id}")
     try:
         return gymnasium.make(env_id, disable_env_checker=True, **options)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DependencyNotInstalled) as error:
@@ -129,7 +134,7 @@ def _parameters(factory: Any) -> set[str]:
 def _nearest(name: str) -> str:
     close = difflib.get_close_matches(name, PRESETS, 3, 0.4)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}use {', '.join(PRESETS)}, gym:ID or module:callable"
+    return f"{hint}use {', '.join(PRESETS)}, gym:ID, minihack:ID or module:callable"
 
 
 def _one_line(error: BaseException) -> str:
