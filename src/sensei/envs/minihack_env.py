@@ -30,19 +30,26 @@ class NetHackEnv(gymnasium.Env[dict[str, np.ndarray], Any], Generic[ScreenT]):
     events: tuple[str, ...]
     game: ScreenT
 
-    def __init__(self, view: View, max_episode_steps: int, render_mode: str | None) -> None:
-        """Prepare to show a game; subclasses bring ``game``, ``action_space`` and ``events``."""
+    def __init__(
+        self,
+        view: View,
+        max_episode_steps: int,
+        render_mode: str | None,
+        shares: tuple[str, ...] = ("key",),
+    ) -> None:
+        """Prepare to show a game; subclasses bring ``game``, ``action_space`` and ``events``.
+
+        ``shares`` names the numbers from 0 to 1 that are observed beside the picture.
+        """
         self.names = facts_of.glyphs()
         self.view = view
         self.max_episode_steps = max_episode_steps
         self.render_mode = render_mode
         shape = (view.image_size, view.image_size, 3)
-        self.observation_space = gymnasium.spaces.Dict(
-            {
-                "image": gymnasium.spaces.Box(0, 255, shape, np.uint8),
-                "key": gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32),
-            }
-        )
+        spaces: dict[str, gymnasium.Space[Any]]
+        spaces = {name: gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32) for name in shares}
+        spaces["image"] = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space = gymnasium.spaces.Dict(spaces)
         self.solved = False
         self.steps = 0
 

@@ -84,14 +84,11 @@ class RegisteredLevel(NetHackEnv[Recorder]):
     ) -> None:
         """Show a stock level; ``view`` is how many tiles around the hero are seen, or ``map``."""
         seen = View(view, image_size, facts_of.glyphs().stone, {})
-        super().__init__(seen, max_episode_steps or stock.limit, render_mode)
+        limit = max_episode_steps or stock.limit
+        super().__init__(seen, limit, render_mode, ("key", "health", "asking"))
         self._stock, self.game = stock, stock.screen
         self.action_names = stock.action_names
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
-        share = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
-        self.observation_space = gymnasium.spaces.Dict(
-            {**self.observation_space.spaces, "health": share, "asking": share}
-        )
         self.ended = True
 
     def reset(

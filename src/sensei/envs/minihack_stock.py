@@ -73,19 +73,20 @@ class Stock:
     """One stock environment and its ``screen``."""
 
     def __init__(self, env_id: str, options: dict[str, Any]) -> None:
-        """Build the environment and compile its level.
+        """Build a registered environment and compile its level.
 
         Raises
         ------
         UsageError
-            For an id that is not registered, or an option that the level does not have.
+            For an option that the level does not have.
         SenseiError
             When something that the level needs is missing.
         """
-        level, fixed = _registered(env_id)
+        spec = gymnasium.registry[env_id]
+        level = load_env_creator(cast(str, spec.entry_point))
         # A penalty for steps that change nothing is MiniHack's own, not part of the task. And the
         # moon of the real date changes the hero's luck; from the seed, it cannot.
-        options = {"penalty_step": 0.0, "fix_moon_phase": True} | fixed | options
+        options = {"penalty_step": 0.0, "fix_moon_phase": True} | spec.kwargs | options
         try:
             with _quiet():
                 self._env = _mended(level)(observation_keys=("glyphs",), **options)
@@ -93,6 +94,12 @@ class Stock:
             raise UsageError(f"--env minihack:{env_id} refuses {options}: {error}") from error
         except ModuleNotFoundError as error:
             raise SenseiError(f"--env minihack:{env_id}: {error}") from error
+        except AssertionError as error:
+            # LavaCrossing and SimpleCrossing: minigrid 3 refuses the size that MiniHack gives.
+            raise SenseiError(
+                f"--env minihack:{env_id} cannot be made with the installed packages: MiniHack"
+                " gives something that they refuse; choose another level"
+            ) from error
         self.screen = Recorder(self._env.nethack, self._env._observation_keys)
         self._env.nethack = self.screen
         self.limit: int = self._env._max_episode_steps
@@ -139,14 +146,6 @@ def registered_ids() -> list[str]:
     nethack()
     importlib.import_module("minihack")
     return sorted(name for name in gymnasium.registry if name.startswith("MiniHack-"))
-
-
-def _registered(env_id: str) -> tuple[Any, dict[str, Any]]:
-    """Return the class and the fixed options of a registered level."""
-    if env_id not in registered_ids():
-        raise UsageError(f"--env minihack:{env_id}: MiniHack has no such level")
-    spec = gymnasium.registry[env_id]
-    return load_env_creator(cast(str, spec.entry_point)), dict(spec.kwargs)
 
 
 def _mended(level: Any) -> type:
