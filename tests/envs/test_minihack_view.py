@@ -74,6 +74,7 @@ def test_some_glyphs_are_shown_as_others():
         (4, 64, "view is 4"),
         (1, 64, "view is 1"),
         (23, 64, "view is 23"),
+        ("big", 64, "view is big"),
         ("map", 20, "is 20: give 21"),
     ],
 )

@@ -12,7 +12,7 @@ from sensei.envs import minihack_levels as levels
 from sensei.envs.minihack_env import NetHackEnv
 from sensei.envs.minihack_game import ESCAPE, Game
 from sensei.envs.minihack_rooms import multiroom
-from sensei.envs.minihack_view import Kind, View
+from sensei.envs.minihack_view import View
 
 _MOVES = {"north": "k", "east": "l", "south": "j", "west": "h"}
 _DIAGONAL_MOVES = {"northeast": "u", "southeast": "n", "southwest": "b", "northwest": "y"}
@@ -37,7 +37,7 @@ class MiniHackEnv(NetHackEnv[Game]):
         self,
         max_episode_steps: int | None = None,
         diagonals: bool = False,
-        view: Kind = 5,
+        view: int | str = 5,
         image_size: int = 64,
         render_mode: str | None = None,
     ) -> None:

@@ -12,14 +12,14 @@ from sensei.envs import minihack_facts as facts_of
 from sensei.envs.minihack import PUBLISHED
 from sensei.envs.minihack_env import NetHackEnv
 from sensei.envs.minihack_stock import DEATH, SUCCESS, Recorder, Stock, registered_ids
-from sensei.envs.minihack_view import Kind, View
+from sensei.envs.minihack_view import View
 from sensei.types import SenseiError, UsageError
 
 
 def make_level(
     env_id: str,
     max_episode_steps: int | None = None,
-    view: Kind = 5,
+    view: int | str = 5,
     image_size: int = 64,
     render_mode: str | None = None,
     **options: Any,
@@ -78,7 +78,7 @@ class RegisteredLevel(NetHackEnv[Recorder]):
         self,
         stock: Stock,
         max_episode_steps: int | None = None,
-        view: Kind = 5,
+        view: int | str = 5,
         image_size: int = 64,
         render_mode: str | None = None,
     ) -> None:

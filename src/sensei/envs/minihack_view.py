@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int16, UInt8
@@ -12,7 +11,6 @@ from sensei.envs import minihack_tiles as tiles
 from sensei.envs.minihack_screen import Screen
 from sensei.types import UsageError
 
-Kind = Literal["map"] | int
 _MAP_ROWS, _MIDDLE_COLUMN = 21, 39
 """NetHack's map has 21 rows and 79 columns; levels smaller than it lie around its middle."""
 
@@ -26,7 +24,7 @@ class View:
     """
 
     def __init__(
-        self, kind: Kind, image_size: int, outside: int, shown_as: Mapping[int, int]
+        self, kind: int | str, image_size: int, outside: int, shown_as: Mapping[int, int]
     ) -> None:
         """Choose what is seen.
 
@@ -39,9 +37,10 @@ class View:
             For a view that there is not.
         """
         self.egocentric = kind != "map"
-        if isinstance(kind, int) and (kind % 2 == 0 or not 3 <= kind <= _MAP_ROWS):
+        side = _MAP_ROWS if kind == "map" else kind
+        if not isinstance(side, int) or side % 2 == 0 or not 3 <= side <= _MAP_ROWS:
             raise UsageError(f"env.options.view is {kind}: give map or an odd number from 3 to 21")
-        self.tiles = _MAP_ROWS if kind == "map" else kind
+        self.tiles = side
         if image_size < self.tiles:
             raise UsageError(
                 f"env.options.image_size is {image_size}: give {self.tiles} or more, a pixel a tile"
