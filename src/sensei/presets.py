@@ -240,7 +240,7 @@ def preset(
     """Return the configuration of a named run.
 
     Args:
-        name: a preset, or an environment of the user's own: ``gym:ID`` or ``module:callable``.
+        name: a preset, ``minihack:ID``, or the user's own: ``gym:ID`` or ``module:callable``.
         budget: how long it may take: smoke, quick, day or paper.
         size: of the networks: xs, s, m or l; the budget's own when None.
         method: of exploration.
