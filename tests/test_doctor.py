@@ -156,6 +156,8 @@ def test_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = doctor.problems(config)
     assert "sensei-rl[minihack]" in first and "sensei-rl[vlm]" in second
     assert doctor.problems(preset("tiny")) == []
+    by_id = doctor.problems(preset("minihack:MiniHack-Room-5x5-v0"))
+    assert len(by_id) == 1 and "sensei-rl[minihack]" in by_id[0]
 
 
 def test_full_disk_and_small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def _presets(words: list[str]) -> int:
     for name, preset in PRESETS.items():
         print(f"{name:10} {preset.about}")
     print("gym:ID     any registered Gymnasium environment")
+    print("minihack:ID  any registered level of MiniHack, say minihack:MiniHack-Room-5x5-v0")
     print("module:callable  your own: a callable that returns a gymnasium.Env")
     return 0
 

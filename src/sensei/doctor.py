@@ -67,6 +67,8 @@ TOKENS_IN, TOKENS_OUT = 1_200, 12
 EXTRAS = {
     "keychest": "minihack",
     "keyroom": "minihack",
+    "keyroom-s5": "minihack",
+    "minihack": "minihack",
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",
@@ -221,7 +223,8 @@ def _dollars(asked: list[tuple[AnnotatorConfig, int]]) -> float | None:
 
 
 def _missing_extras(config: RunConfig) -> list[str]:
-    wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
+    name = config.env.name.partition(":")[0]
+    wanted = [EXTRAS[name]] if name in EXTRAS else []
     if config.uses_reward:
         kinds = {who.kind for who, _ in _asked(config.annotator)}
         wanted += sorted(kinds & {"vlm", "text"})

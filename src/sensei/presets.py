@@ -103,6 +103,12 @@ PRESETS: dict[str, Preset] = {
         # KeyRoom-S15 column of the paper's hyper-parameters.
         AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
     ),
+    "keyroom-s5": Preset(
+        "MiniHack KeyRoom-S5: the same in a 5×5 room; random actions solve a quarter of it",
+        EnvConfig(name="keyroom-s5"),
+        # Ours; KeyRoom-S15's weights.
+        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+    ),
     "robodesk": Preset(
         "a robot arm over a desk with a drawer, a slide, buttons, a ball and blocks",
         EnvConfig(name="robodesk"),
@@ -234,7 +240,7 @@ def preset(
     """Return the configuration of a named run.
 
     Args:
-        name: a preset, or an environment of the user's own: ``gym:ID`` or ``module:callable``.
+        name: a preset, ``minihack:ID``, or the user's own: ``gym:ID`` or ``module:callable``.
         budget: how long it may take: smoke, quick, day or paper.
         size: of the networks: xs, s, m or l; the budget's own when None.
         method: of exploration.

@@ -22,6 +22,7 @@ PRESETS = {
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
+    "keyroom-s5": "sensei.envs.minihack:KeyRoomS5",
     "robodesk": "sensei.envs.robodesk:RoboDesk",
     "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",
@@ -44,7 +45,7 @@ __all__ = [
 
 
 def make_env(name: str, seed: int = 0, **options: Any) -> gymnasium.Env[Any, Any]:
-    """Make an environment from a preset's name, ``gym:ID`` or ``module:callable``.
+    """Make an environment: a preset's name, ``gym:ID``, ``minihack:ID`` or ``module:callable``.
 
     ``options`` go to the environment. ``seed`` reaches a callable with a parameter of that name;
     episodes are seeded anyway by each reset.
@@ -103,6 +104,9 @@ def _make(
     """Make one environment, or a vector environment of ``count``."""
     if name.startswith("gym:"):
         return _make_gym(name.removeprefix("gym:"), options, count)
+    if name.startswith("minihack:"):
+        options = {"env_id": name.removeprefix("minihack:")} | options
+        return _call(name, "sensei.envs.minihack_registered:make_level", {"seed": seed}, options)
     target = PRESETS.get(name, name)
     if ":" not in target:
         raise UsageError(f"unknown environment {name!r}; {_nearest(name)}")
@@ -112,6 +116,8 @@ def _make(
 def _make_gym(
     env_id: str, options: dict[str, Any], count: int
 ) -> gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]:
+    if env_id.startswith("MiniHack-"):
+        raise UsageError(f"--env gym:{env_id} has no pictures: use --env minihack:{env_id}")
     try:
         if "vectorization_mode" in options:
             return gymnasium.make_vec(env_id, count, **options)
@@ -173,7 +179,7 @@ def _parameters(factory: Any) -> set[str]:
 def _nearest(name: str) -> str:
     close = difflib.get_close_matches(name, PRESETS, 3, 0.4)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}use {', '.join(PRESETS)}, gym:ID or module:callable"
+    return f"{hint}use {', '.join(PRESETS)}, gym:ID, minihack:ID or module:callable"
 
 
 def _one_line(error: BaseException) -> str:

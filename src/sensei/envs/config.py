@@ -13,7 +13,7 @@ class EnvConfig:
     """The environment of a run and how its copies are spread over processes."""
 
     name: str = "keychest"
-    """A preset (keychest, keyroom, keyquest, …), ``gym:ID`` or ``module:callable``."""
+    """A preset (keychest, keyroom, …), ``gym:ID``, ``minihack:ID`` or ``module:callable``."""
     num_envs: int = 4
     """N, copies stepped in lockstep."""
     processes: int = 2
