@@ -69,11 +69,13 @@ EXTRAS = {
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",
+    "crafter": "crafter",
 }
 _MODULES = {
     "minihack": ("nle", "minihack"),
     "gameboy": ("pyboy",),
     "robodesk": ("mujoco", "robodesk"),
+    "crafter": ("crafter", "numba"),
     "vlm": ("openai",),
     "text": ("tokenizers",),
 }

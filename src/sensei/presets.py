@@ -123,6 +123,13 @@ PRESETS: dict[str, Preset] = {
         # Pokémon column of the paper's hyper-parameters; the task channel weighs 1 in both.
         AgentConfig(quantile=0.60, explore=(0.025, 0.5), go=(0.5, 0.1), task_weight=1.0),
     ),
+    "crafter": Preset(
+        "an open world to gather, craft and survive in, 22 achievements",
+        EnvConfig(name="crafter"),
+        # Ours; KeyRoom's weights, because progress has the same shape: find a thing, carry it to
+        # where it is of use.
+        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+    ),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
         EnvConfig(name="tiny", image_size=16),

@@ -16,6 +16,7 @@ from sensei.envs.contract import Adapter, LabelView, Row, describe, row_fields, 
 from sensei.types import SenseiError, UsageError
 
 PRESETS = {
+    "crafter": "sensei.envs.crafter:Crafter",
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
