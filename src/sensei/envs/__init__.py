@@ -16,11 +16,14 @@ from sensei.envs.contract import Adapter, LabelView, Row, describe, row_fields, 
 from sensei.types import SenseiError, UsageError
 
 PRESETS = {
+    "craftax": "sensei.envs.craftax:craftax",
+    "craftax-classic": "sensei.envs.craftax:craftax_classic",
     "crafter": "sensei.envs.crafter:Crafter",
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
     "robodesk": "sensei.envs.robodesk:RoboDesk",
+    "navix": "sensei.envs.navix:navix",
     "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }

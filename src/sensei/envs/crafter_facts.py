@@ -1,7 +1,7 @@
 """How far a Crafter player has come, read from what the picture shows: inventory and surroundings.
 
-Shared by the game on the CPU (``crafter.py``) and Craftax-Classic, its rewriting in JAX (``jaxgames.py``), so a count
-may be a number or an array of numbers.
+Shared by the game on the CPU (``crafter.py``) and Craftax-Classic, its rewriting in JAX
+(``craftax.py``), so a count may be a number or an array of numbers.
 """
 
 from __future__ import annotations

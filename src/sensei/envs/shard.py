@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from sensei.envs import make_adapter
+from sensei.envs.batch_shard import BatchShard
 from sensei.envs.config import EnvConfig
-from sensei.envs.contract import LabelView, Row, row_fields
+from sensei.envs.contract import Adapter, LabelView, Row, row_fields
 from sensei.types import EnvSpec, SenseiError
 
 Rows = dict[str, np.ndarray]
@@ -40,11 +41,10 @@ class Command:
 class Shard:
     """A few environments stepped one after the other; rows are written into given arrays."""
 
-    def __init__(self, config: EnvConfig, seed: int, indices: range) -> None:
-        """Build the environments ``indices`` of the pool."""
-        self.indices = indices
-        self.adapters = [make_adapter(config, seed + index) for index in indices]
-        self.spec = self.adapters[0].spec
+    def __init__(self, adapters: list[Adapter], indices: range) -> None:
+        """Hold the environments ``indices`` of the pool."""
+        self.indices, self.adapters = indices, adapters
+        self.spec = adapters[0].spec
 
     def run(self, command: Command, rows: Rows) -> list[LabelView | None]:
         """Carry out a command: write each environment's last row, return the labels wanted."""
@@ -60,6 +60,16 @@ class Shard:
         """Close every environment."""
         for adapter in self.adapters:
             adapter.close()
+
+
+def make_shard(config: EnvConfig, seed: int, indices: range) -> Shard | BatchShard:
+    """Build the environments ``indices`` of the pool, as a batch where they can step as one."""
+    first = make_adapter(config, seed + indices[0])
+    # A wrapper around the environment would be left out of a batch, and so would its render().
+    if hasattr(first.env, "make_batch") and not config.options.get("render"):
+        return BatchShard(first, indices)
+    others = [make_adapter(config, seed + index) for index in indices[1:]]
+    return Shard([first, *others], indices)
 
 
 def _advance(adapter: Any, seed: int | None, actions: np.ndarray) -> Row:
@@ -133,8 +143,8 @@ class LocalWorker:
     def __init__(self, config: EnvConfig, seed: int, indices: range) -> None:
         """Remember what to build; ``ready`` builds it."""
         self.indices = indices
-        self._make = lambda: Shard(config, seed, indices)
-        self._shard: Shard | None = None
+        self._make = lambda: make_shard(config, seed, indices)
+        self._shard: Shard | BatchShard | None = None
         self._rows: Rows = {}
         self._command: Command | None = None
 

@@ -21,7 +21,15 @@ from typing import Any
 
 from sensei.envs.config import EnvConfig
 from sensei.envs.contract import LabelView
-from sensei.envs.shard import Command, Rows, Shard, SharedRows, WorkerDied, last_line, map_rows
+from sensei.envs.shard import (
+    Command,
+    Rows,
+    SharedRows,
+    WorkerDied,
+    last_line,
+    make_shard,
+    map_rows,
+)
 from sensei.types import EnvSpec, SenseiError
 
 _TIDY_S = 3.0
@@ -165,7 +173,7 @@ def main(socket_fd: int, memory_fd: int) -> None:
     # The pool closing its end is how a worker is told to leave.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         config, seed, indices = connection.recv()
-        shard = _answer(connection, lambda: Shard(config, seed, indices), lambda s: s.spec)
+        shard = _answer(connection, lambda: make_shard(config, seed, indices), lambda s: s.spec)
         with contextlib.closing(shard):
             num_envs = connection.recv()
             rows = map_rows(shard.spec, num_envs, mmap.mmap(memory_fd, 0))
