@@ -22,6 +22,10 @@ class BatchShard:
         self.indices, self.spec = indices, adapter.spec
         self._adapter = adapter
         self._batch: Any = adapter.env.get_wrapper_attr("make_batch")(len(indices))
+        # A worker has more time to be built than for a step, and compiling may take a minute.
+        self._batch.reset(0, seed=0)
+        nothing = [np.zeros((0, self.spec.action.size), np.float32)] * (len(indices) - 1)
+        self._take([np.zeros((1, self.spec.action.size), np.float32), *nothing])
 
     def run(self, command: Command, rows: Rows) -> list[LabelView | None]:
         """Carry out a command: write every environment's last row, return the labels wanted."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Shaped, UInt8
 
 from sensei.envs.jaxenvs import Game, JaxEnv
 from sensei.types import UsageError
@@ -87,11 +87,11 @@ def show(observation: Any, size: int) -> jax.Array:
     return jnp.ravel(observation).astype(jnp.float32)
 
 
-def as_bytes(picture: Float[Array, "h w c"] | UInt8[Array, "h w c"]) -> UInt8[Array, "h w c"]:
+def as_bytes(picture: Shaped[Array, "h w c"]) -> UInt8[Array, "h w c"]:
     """Return a picture of numbers from 0 to 1 as uint8; one that is uint8 comes back untouched."""
     if picture.dtype == jnp.uint8:
         return picture
-    return jnp.rint(255.0 * jnp.clip(picture, 0.0, 1.0)).astype(jnp.uint8)
+    return jnp.rint(255.0 * jnp.clip(picture.astype(jnp.float32), 0.0, 1.0)).astype(jnp.uint8)
 
 
 def fit(picture: UInt8[Array, "h w c"], size: int) -> UInt8[Array, "size size c"]:
@@ -131,13 +131,9 @@ def _action_space(env: Any, params: Any) -> spaces.Discrete | spaces.Box:
         return spaces.Discrete(int(space.n))
     if hasattr(space, "low") and hasattr(space, "shape"):
         shape = tuple(space.shape)
-        ends = (np.broadcast_to(np.asarray(end, np.float32), shape) for end in _ends(space))
-        return spaces.Box(*ends, shape, np.float32)
+        low, high = (np.broadcast_to(np.float32(end), shape) for end in (space.low, space.high))
+        return spaces.Box(low, high, shape, np.float32)
     raise UsageError(
         f"{type(env).__name__} acts by a {type(space).__name__}: choices and bounded numbers are"
         " served; give it an action_space with n, or with low, high and shape"
     )
-
-
-def _ends(space: Any) -> tuple[Any, Any]:
-    return space.low, space.high

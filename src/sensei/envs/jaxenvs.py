@@ -74,6 +74,7 @@ class Program:
         self._dtypes = _step_dtypes(game)
         self.begin = jax.jit(self._begin)
         self.advance = jax.jit(jax.vmap(self._advance))
+        self.spread = jax.jit(_spread, static_argnums=1)
         self.place = jax.jit(_place)
         self.label = jax.jit(lambda carry, i: self._label(_pick(carry.state, i)))
         self.pick = jax.jit(lambda carry, i: _pick(carry.state, i))
@@ -125,11 +126,10 @@ class Batch:
 
     def reset(self, index: int, seed: int) -> None:
         """Start an episode of one copy; the same seed gives the same episode."""
-        one = self.program.begin(np.int32(seed))
+        one = self.program.begin(np.int32(seed & 0x7FFF_FFFF))
         if self._carry is None:
             # The other copies are placeholders until their own reset.
-            spread = lambda x: jnp.broadcast_to(x, (self.count, *x.shape))
-            self._carry = jax.tree.map(spread, one)
+            self._carry = self.program.spread(one, self.count)
         self._carry = self.program.place(self._carry, np.int32(index), one)
 
     def step(self, actions: np.ndarray, active: Bool[np.ndarray, " n"]) -> None:
@@ -193,9 +193,9 @@ class JaxEnv(gymnasium.Env[np.ndarray, Any]):
 
     def render(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        """Return the annotator's picture, for a person."""
-        return self._batch.label(0)
+    ) -> UInt8[np.ndarray, "height width 3"] | None:
+        """Return the annotator's picture for a person, or None where the game draws none."""
+        return None if self.game.label is None else self._batch.label(0)
 
     def _info(self, moment: Moment) -> dict[str, Any]:
         counts = (int(count) for count in moment.events[0])
@@ -205,6 +205,10 @@ class JaxEnv(gymnasium.Env[np.ndarray, Any]):
 
 def _pick(batched: PyTree, index: Any) -> PyTree:
     return jax.tree.map(lambda x: x[index], batched)
+
+
+def _spread(one: Carry, count: int) -> Carry:
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), one)
 
 
 def _place(carry: Carry, index: jax.Array, one: Carry) -> Carry:
