@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sensei.envs import EnvConfig, crafter_facts, make_env
-from sensei.envs.craftax import _leading_blocks, _text
+from sensei.envs.craftax import _leading_blocks, _module, _text
 from sensei.envs.pool import EnvPool
 from sensei.types import SenseiError, UsageError
 
@@ -30,6 +30,15 @@ def test_a_missing_package_is_named(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SenseiError, match=words):
         make_env(name)
+
+
+def test_a_broken_cache_of_textures_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise EOFError
+
+    monkeypatch.setattr("sensei.envs.craftax.importlib.import_module", interrupted)
+    with pytest.raises(SenseiError, match="again with CRAFTAX_RELOAD_TEXTURES=1"):
+        _module("craftax_env")
 
 
 def test_text_tells_what_is_carried() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,73 +12,119 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sensei.envs import EnvConfig, make_env, wrap_env
+from sensei.envs import EnvConfig, wrap_env
+from sensei.envs.batch_shard import BatchShard
+from sensei.envs.contract import row_fields
 from sensei.envs.gymnax import fit, from_gymnax, show
 from sensei.envs.pool import EnvPool, episode_seed
-from sensei.testing.jax_goal import SIZE, ReachGoal, reach_goal
+from sensei.envs.shard import Command
+from sensei.testing.jax_goal import ReachGoal, reach_goal
 from sensei.types import SenseiError, UsageError
 
 NAME = "sensei.testing.jax_goal:reach_goal"
 RED, GREEN = (255, 0, 0), (0, 255, 0)
+COPIES, ROUNDS = 3, 60
 
 
-def pool_of(num_envs: int, processes: int = 0, **options: Any) -> EnvPool:
-    return EnvPool(EnvConfig(NAME, num_envs, processes, 16, options=options), seed=3)
+@dataclasses.dataclass
+class History:
+    """What a pool was asked and what it answered, from its start."""
+
+    pool: EnvPool
+    rows: list[dict[str, np.ndarray]]
+    labels: list[Any]
 
 
-def moves(pool: EnvPool, step: int) -> np.ndarray:
+def play(pool: EnvPool, steps: range) -> tuple[list[dict[str, np.ndarray]], list[Any]]:
+    """Walk at random, the same way at the same step; label every copy but the first."""
+    want = np.arange(COPIES) > 0
+    rounds = [pool.step(moves(step), want) for step in steps]
+    return [rows for rows, _ in rounds], [labels for _, labels in rounds]
+
+
+def moves(step: int) -> np.ndarray:
     rng = np.random.default_rng(step)
-    return np.eye(4, dtype=np.float32)[rng.integers(4, size=pool.num_envs)]
+    return np.eye(4, dtype=np.float32)[rng.integers(4, size=COPIES)]
 
 
-def play(pool: EnvPool, steps: int, start: int = 0) -> list[dict[str, np.ndarray]]:
-    return [pool.step(moves(pool, start + i))[0] for i in range(steps)]
+@pytest.fixture(scope="module")
+def history() -> Iterator[History]:
+    with EnvPool(EnvConfig(NAME, COPIES, 0, 16), seed=3) as pool:
+        yield History(pool, *play(pool, range(ROUNDS)))
 
 
 def same(ours: Any, theirs: Any) -> None:
     for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name], name)
 
 
-def test_a_batch_is_its_copies_one_by_one() -> None:
-    with pool_of(5) as pool:
-        together = play(pool, 40)
-    with pool_of(5, processes=1) as pool:
-        same(together, play(pool, 40))
-    adapter = wrap_env(make_env(NAME), 16)
-    episode = 0
-    row = adapter.reset(episode_seed(3, 4, episode))
-    for step, rows in enumerate(together):
-        for name, value in row.items():
-            np.testing.assert_array_equal(rows[name][4], value, name)
+def test_a_batch_in_a_process_of_its_own_is_the_same(history: History) -> None:
+    with EnvPool(EnvConfig(NAME, COPIES, 1, 16), seed=3) as pool:
+        rows, labels = play(pool, range(20))
+    same(rows, history.rows[:20])
+    assert [label.text for label in labels[9][1:]] == [
+        label.text for label in history.labels[9][1:]
+    ]
+
+
+def test_a_batch_is_its_copies_one_by_one(history: History) -> None:
+    env = reach_goal()
+    adapter, episode, last = wrap_env(env, 16), 0, COPIES - 1
+    row = adapter.reset(episode_seed(3, last, episode))
+    for step, rows in enumerate(history.rows):
+        same([row], [{name: values[last] for name, values in rows.items()}])
         if row["is_last"]:
             episode += 1
-            row = adapter.reset(episode_seed(3, 4, episode))
-        elif step + 1 < len(together):
-            row = adapter.step(moves(pool, step + 1)[4])
+            row = adapter.reset(episode_seed(3, last, episode))
+        else:
+            row = adapter.step(moves(step + 1)[last])
     assert episode >= 2
+    # Compiled once, though this game's resets return a Python number where steps return arrays.
+    assert env._program.advance._cache_size() == env._program.begin._cache_size() == 1
+    carry = env._batch._carry
+    assert carry is not None and carry.state.at.devices() == {jax.devices()[0]}
 
 
-def test_the_game_is_seen_and_told_as_it_is() -> None:
-    with pool_of(32) as pool:
-        rounds = play(pool, 26)
+def test_the_game_is_seen_and_told_as_it_is(history: History) -> None:
     ends = cuts = 0
-    for rows in rounds:
-        red = np.argwhere((rows["image"][:, ::4, ::4] == RED).all(-1))
-        assert red[:, 0].tolist() == list(range(32))  # one player in each picture
-        green = np.argwhere((rows["image"][:, ::4, ::4] == GREEN).all(-1))
-        covered = sorted(set(range(32)) - set(green[:, 0].tolist()))
-        # The last picture of an episode is its own, not the next one's first.
-        assert covered == np.flatnonzero(rows["is_terminal"]).tolist()
-        np.testing.assert_array_equal(rows["reward"], rows["is_terminal"])
-        np.testing.assert_array_equal(rows["events"][:, 1], rows["is_terminal"])
-        np.testing.assert_array_equal(rows["score"] == 0, rows["is_terminal"])
-        cut = rows["is_last"] & ~rows["is_terminal"]
-        ends, cuts = ends + rows["is_terminal"].sum(), cuts + cut.sum()
-    # Two episodes of at most 12 steps: each copy is at a last row in round 13 at the latest.
+    for rows in history.rows:
+        cells = rows["image"][:, ::4, ::4]
+        assert ((cells == RED).all(-1).sum((1, 2)) == 1).all()  # one player in each picture
+        # The last picture of an episode is its own, not the next one's first: no goal is left.
+        covered = ~(cells == GREEN).all(-1).any((1, 2))
+        for told in (rows["is_terminal"], rows["reward"], rows["events"][:, 1], rows["score"] == 0):
+            np.testing.assert_array_equal(told, covered)
+        ends += rows["is_terminal"].sum()
+        cuts += (rows["is_last"] & ~rows["is_terminal"]).sum()
     assert ends > 0 and cuts > 0
-    assert rounds[0]["is_first"].all() and not rounds[0]["prev_action"].any()
+    first = history.rows[0]
+    assert first["is_first"].all() and not first["prev_action"].any()
+    assert not any(rows["prev_action"][rows["is_first"]].any() for rows in history.rows)
+
+
+def test_labels_of_the_wanted_copies(history: History) -> None:
+    for rows, labels in zip(history.rows, history.labels, strict=True):
+        assert labels[0] is None
+        for image, label in zip(rows["image"][1:], labels[1:], strict=True):
+            np.testing.assert_array_equal(label.image, image.repeat(2, 0).repeat(2, 1))
+            row, column = np.argwhere((image[::4, ::4] == RED).all(-1))[0]
+            assert label.text == f"Row {row}, column {column}"
+
+
+def test_unfinished_episodes_are_re_enacted(history: History) -> None:
+    taken: list[list[np.ndarray]] = [[] for _ in range(COPIES)]
+    for rows in history.rows:
+        for env in range(COPIES):
+            first = rows["is_first"][env]
+            taken[env] = [] if first else [*taken[env], rows["prev_action"][env]]
+    pool, index = history.pool, history.pool.episode_index
+    after, _ = play(pool, range(ROUNDS, ROUNDS + 20))
+    none = np.zeros((0, 4), np.float32)
+    last = pool.restore(index, [np.stack(own) if own else none for own in taken])
+    same([last], history.rows[-1:])
+    same(play(pool, range(ROUNDS, ROUNDS + 20))[0], after)
 
 
 def test_an_end_at_the_time_limit_is_an_end() -> None:
@@ -86,38 +134,6 @@ def test_an_end_at_the_time_limit_is_an_end() -> None:
         env.reset(seed=seed)
         seen.add(env.step(0)[2:4])
     assert seen == {(True, False), (False, True)}
-
-
-def test_unfinished_episodes_are_re_enacted() -> None:
-    with pool_of(3) as pool:
-        play(pool, 9)
-        history = play(pool, 4, start=9)
-        index = pool.episode_index
-        after = play(pool, 6, start=13)
-    taken: list[list[np.ndarray]] = [[] for _ in range(3)]
-    with pool_of(3) as pool:
-        for rows in play(pool, 13):
-            for env in range(3):
-                if rows["is_first"][env]:
-                    taken[env] = []
-                else:
-                    taken[env].append(rows["prev_action"][env])
-    with pool_of(3) as pool:
-        none = np.zeros((0, 4), np.float32)
-        last = pool.restore(index, [np.stack(own) if own else none for own in taken])
-        same([last], history[-1:])
-        same(play(pool, 6, start=13), after)
-
-
-def test_labels_of_the_wanted_copies() -> None:
-    with pool_of(3) as pool:
-        _, labels = pool.step(moves(pool, 0), np.array([False, True, False]))
-        pool.step(moves(pool, 1))
-        _, later = pool.step(moves(pool, 2), np.ones(3, np.bool_))
-    assert labels[0] is None and labels[2] is None and labels[1] is not None
-    assert labels[1].image.shape == (32, 32, 3) and labels[1].text.startswith("Row ")
-    texts = [label.text for label in later if label]
-    assert len(texts) == 3 and len({label.image.tobytes() for label in later if label}) > 1
 
 
 def test_a_game_without_extras_and_of_numbers() -> None:
@@ -146,15 +162,6 @@ def test_a_game_without_extras_and_of_numbers() -> None:
     assert [env.step(np.ones(1, np.float32))["is_terminal"] for _ in range(2)] == [False, True]
 
 
-def test_the_state_is_compiled_once_though_a_reset_returns_a_number() -> None:
-    env = reach_goal()
-    for seed in range(3):
-        env.reset(seed=seed)
-        env.step(0)
-        env.step(1)
-    assert env._program.advance._cache_size() == 1 and env._program.begin._cache_size() == 1
-
-
 def test_pictures_keep_their_tiles() -> None:
     tiles = jnp.arange(3 * 3 * 3, dtype=jnp.uint8).reshape(3, 3, 3).repeat(7, 0).repeat(7, 1)
     fitted = np.asarray(fit(tiles, 64))  # 21 pixels, three times, and 1 of border
@@ -181,10 +188,6 @@ def test_rewards_must_be_finite() -> None:
             shown, state, reward, *rest = super().step_env(key, state, action, params)
             return shown, state, reward + jnp.nan, *rest
 
-    from sensei.envs.batch_shard import BatchShard
-    from sensei.envs.contract import row_fields
-    from sensei.envs.shard import Command
-
     shard = BatchShard(wrap_env(from_gymnax(Broken(), image_size=16), 16), range(2))
     fields = row_fields(shard.spec).items()
     rows = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in fields}
@@ -192,11 +195,3 @@ def test_rewards_must_be_finite() -> None:
     shard.run(Command([1, 2], [move[:0], move[:0]], [False, False]), rows)
     with pytest.raises(SenseiError, match="returned the reward nan"):
         shard.run(Command([None, None], [move, move], [False, False]), rows)
-
-
-def test_it_runs_where_jax_runs() -> None:
-    env = reach_goal()
-    env.reset(seed=0)
-    carry = env._batch._carry
-    assert carry is not None and carry.state.at.devices() == {jax.devices()[0]}
-    assert carry.moment.observation.shape == (1, 4 * SIZE, 4 * SIZE, 3)

@@ -110,3 +110,8 @@ def _module(name: str) -> Any:
             "--env craftax and craftax-classic need the extra `jaxenvs`:"
             f" pip install 'sensei-rl[jaxenvs]' ({error})"
         ) from error
+    except EOFError as error:
+        raise SenseiError(
+            "craftax was once interrupted while it wrote its cache of textures, and cannot read it:"
+            " run the command again with CRAFTAX_RELOAD_TEXTURES=1 in the environment"
+        ) from error

@@ -47,7 +47,7 @@ def from_gymnax(
     if limit is None:
         raise UsageError(f"{type(env).__name__} has no time limit: give max_episode_steps")
     if name:
-        params = params.replace(**{name: NEVER})
+        params = dataclasses.replace(params, **{name: NEVER})
     reset = getattr(env, "reset_env", env.reset)
     step = getattr(env, "step_env", env.step)
 

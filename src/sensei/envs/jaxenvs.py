@@ -135,6 +135,7 @@ class Batch:
     def step(self, actions: np.ndarray, active: Bool[np.ndarray, " n"]) -> None:
         """Advance the ``active`` copies by their actions (N, ...); does not wait for the device."""
         assert self._carry is not None
+        actions = actions.astype(action_dtype(self.program.game))
         self._carry = self.program.advance(self._carry, actions, active)
 
     def moment(self) -> Moment:
@@ -203,6 +204,12 @@ class JaxEnv(gymnasium.Env[np.ndarray, Any]):
         return info | ({"text": self._batch.text(0)} if self.game.text else {})
 
 
+def action_dtype(game: Game) -> np.dtype[Any]:
+    """Return the type of actions on the device; gymnasium's choices are of 64 bits."""
+    whole = isinstance(game.action_space, gymnasium.spaces.Discrete)
+    return np.dtype(np.int32 if whole else np.float32)
+
+
 def _pick(batched: PyTree, index: Any) -> PyTree:
     return jax.tree.map(lambda x: x[index], batched)
 
@@ -222,7 +229,7 @@ def _step_dtypes(game: Game) -> PyTree:
     another compilation.
     """
     key = jax.eval_shape(jax.random.PRNGKey, 0)
-    action = jax.ShapeDtypeStruct(game.action_space.shape or (), game.action_space.dtype)
+    action = jax.ShapeDtypeStruct(game.action_space.shape or (), action_dtype(game))
     first, _ = jax.eval_shape(game.reset, key)
     then, *_ = jax.eval_shape(game.step, key, first, action)
     return jax.tree.map(lambda a, b: jnp.promote_types(a.dtype, b.dtype), first, then)

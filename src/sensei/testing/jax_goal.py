@@ -21,10 +21,6 @@ class Params(eqx.Module):
 
     max_steps_in_episode: int = 12
 
-    def replace(self, **changes: Any) -> Params:
-        """Return changed parameters."""
-        return Params(**changes)
-
 
 class GoalState(NamedTuple):
     """Where the player and the goal are, and the number of steps."""
