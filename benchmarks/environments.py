@@ -1,8 +1,9 @@
 """Time environments: python benchmarks/environments.py --json results/bench/environments.json
 
 Agent steps a second under random actions through the pool that training uses: picture, resets and
-all, nothing learned beside it. And how long RoboDesk takes to draw its scene, fast and as shipped,
-in turns, so that other work on the machine slows both alike.
+all, nothing learned beside it. Environments in JAX, which step as one batch in this process, also
+by the processor's seconds, which other work on the machine changes less. And how long RoboDesk
+takes to draw its scene, fast and as shipped, in turns, so that other work slows both alike.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from sensei.envs.pool import EnvPool
 from sensei.run import machine
 from sensei.run.files import write_json
 from sensei.types import SenseiError
+
+IN_JAX = ("craftax-classic", "craftax", "navix")
+"""Presets that a worker process steps as one batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +53,15 @@ def main(args: Args) -> None:
         "load_average_before": os.getloadavg()[0],
     }
     speeds = result.setdefault("steps_per_second", {})
+    batches = result.setdefault("batches", {})
     for name in args.envs or PRESETS:
+        found = batches if name in IN_JAX else speeds
         try:
-            speeds[name] = {
-                f"{count}_process{'es' if count > 1 else ''}": speed(name, count, args.seconds)
-                for count in (1, 2)
-            }
+            found[name] = in_batches(name, args) if name in IN_JAX else in_turn(name, args)
         except SenseiError as error:
             print(f"{name}: left out: {error}")
             continue
-        print(f"{name}: {speeds[name]}", flush=True)
+        print(f"{name}: {found[name]}", flush=True)
     if args.frames and "robodesk" in speeds:
         result["robodesk_frame"] = compare_frames(args.frames)
         print(result["robodesk_frame"])
@@ -66,17 +69,37 @@ def main(args: Args) -> None:
         write_json(args.json, result)
 
 
-def speed(name: str, processes: int, seconds: float) -> float:
-    """Return agent steps a second of one environment a process, random actions held for 4 steps."""
-    config = EnvConfig(name, num_envs=processes, processes=processes)
+def in_turn(name: str, args: Args) -> dict[str, float]:
+    """Return agent steps a second with one environment in each of one and two processes."""
+    return {
+        f"{count}_process{'es' if count > 1 else ''}": speed(
+            EnvConfig(name, num_envs=count, processes=count), args.seconds
+        )[0]
+        for count in (1, 2)
+    }
+
+
+def in_batches(name: str, args: Args) -> dict[str, Any]:
+    """Return agent steps a second, and a processor second, of batches of three sizes."""
+    result: dict[str, Any] = {"load_average": round(os.getloadavg()[0], 1)}
+    for count in (1, 16, 64):
+        wall, processor = speed(EnvConfig(name, num_envs=count, processes=0), args.seconds)
+        result[f"{count}_copies"] = {"a_second": wall, "a_processor_second": processor}
+    return result
+
+
+def speed(config: EnvConfig, seconds: float) -> tuple[float, float]:
+    """Return agent steps a second and a second of this process, random actions held for 4 steps."""
     with EnvPool(config, seed=0) as pool:
         actions = held_actions(pool)
-        pool.step(next(actions))
-        begin, steps = time.perf_counter(), 0
+        for _ in range(2):  # a reset and a step: what has to be compiled is
+            pool.step(next(actions))
+        begin, used, steps = time.perf_counter(), time.process_time(), 0
         while (elapsed := time.perf_counter() - begin) < seconds:
             pool.step(next(actions))
-            steps += processes
-    return round(steps / elapsed, 1)
+            steps += config.num_envs
+        used = time.process_time() - used
+    return round(steps / elapsed, 1), round(steps / used, 1)
 
 
 def held_actions(pool: EnvPool) -> Any:

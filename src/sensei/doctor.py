@@ -72,11 +72,16 @@ EXTRAS = {
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",
+    "crafter": "crafter",
+    "craftax": "jaxenvs",
+    "craftax-classic": "jaxenvs",
 }
 _MODULES = {
     "minihack": ("nle", "minihack"),
     "gameboy": ("pyboy",),
     "robodesk": ("mujoco", "robodesk"),
+    "crafter": ("crafter", "numba"),
+    "jaxenvs": ("craftax",),
     "vlm": ("openai",),
     "text": ("tokenizers",),
 }

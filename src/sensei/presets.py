@@ -90,6 +90,9 @@ class Preset:
     """Fields, by dotted name, whose published values are this environment's own."""
 
 
+_KEYROOM = AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10))
+"""KeyRoom-S15 column of the paper's hyper-parameters, and ours where things are found and used."""
+
 PRESETS: dict[str, Preset] = {
     "keychest": Preset(
         "MiniHack: find the key in one room, open the chest in another",
@@ -100,8 +103,7 @@ PRESETS: dict[str, Preset] = {
     "keyroom": Preset(
         "MiniHack KeyRoom-S15: find the key, unlock the door, reach the stairs",
         EnvConfig(name="keyroom"),
-        # KeyRoom-S15 column of the paper's hyper-parameters.
-        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+        _KEYROOM,
     ),
     "keyroom-s5": Preset(
         "MiniHack KeyRoom-S5: the same in a 5×5 room; random actions solve a quarter of it",
@@ -120,8 +122,7 @@ PRESETS: dict[str, Preset] = {
     "keyquest": Preset(
         "a free Game Boy game: find the key, unlock the door, open the chest behind it",
         EnvConfig(name="keyquest"),
-        # Ours; KeyRoom's weights, because the task has the same shape.
-        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+        _KEYROOM,
     ),
     "pokemon": Preset(
         "Pokémon Red with your own cartridge image (SENSEI_POKEMON_ROM), up to the first gym",
@@ -129,6 +130,11 @@ PRESETS: dict[str, Preset] = {
         # Pokémon column of the paper's hyper-parameters; the task channel weighs 1 in both.
         AgentConfig(quantile=0.60, explore=(0.025, 0.5), go=(0.5, 0.1), task_weight=1.0),
     ),
+    "crafter": Preset("gather, craft and survive: 22 achievements", EnvConfig("crafter"), _KEYROOM),
+    # Written in JAX: 16 copies step as one batch on the device, in the learner's own process.
+    "craftax-classic": Preset("Crafter anew", EnvConfig("craftax-classic", 16, 0), _KEYROOM),
+    "craftax": Preset("nine floors, 67 achievements", EnvConfig("craftax", 16, 0), _KEYROOM),
+    "navix": Preset("MiniGrid's levels (env.options.level)", EnvConfig("navix", 16, 0), _KEYROOM),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
         EnvConfig(name="tiny", image_size=16),

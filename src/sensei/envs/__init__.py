@@ -19,11 +19,15 @@ from sensei.envs.vector import slots
 from sensei.types import SenseiError, UsageError
 
 PRESETS = {
+    "craftax": "sensei.envs.craftax:craftax",
+    "craftax-classic": "sensei.envs.craftax:craftax_classic",
+    "crafter": "sensei.envs.crafter:Crafter",
     "keychest": "sensei.envs.minihack:KeyChest",
     "keyquest": "sensei.envs.keyquest:KeyQuest",
     "keyroom": "sensei.envs.minihack:KeyRoom",
     "keyroom-s5": "sensei.envs.minihack:KeyRoomS5",
     "robodesk": "sensei.envs.robodesk:RoboDesk",
+    "navix": "sensei.envs.navix:navix",
     "pokemon": "sensei.envs.pokemon:PokemonRed",
     "tiny": "sensei.envs.tiny:TinyRooms",
 }
@@ -39,6 +43,7 @@ __all__ = [
     "make_adapter",
     "make_adapters",
     "make_env",
+    "makes_batch",
     "row_fields",
     "wrap_env",
 ]
@@ -66,14 +71,22 @@ def make_env(name: str, seed: int = 0, **options: Any) -> gymnasium.Env[Any, Any
 def make_adapters(config: EnvConfig, seed: int, indices: range) -> list[Adapter]:
     """Make the canonical environments ``indices`` of a run as ``config`` says.
 
-    A vector environment is made once and gives an adapter for each of its environments.
+    A vector environment is made once and gives an adapter for each of its environments; one that
+    makes batches of itself is alone.
     """
     first = _make_for_agent(config, seed + indices.start, len(indices))
     render = bool(config.options.get("render", False))
     if isinstance(first, VectorEnv):
         return [wrap_env(env, config.image_size, render) for env in slots(first, len(indices))]
-    others = [_make_for_agent(config, seed + index, 1) for index in indices[1:]]
+    more = indices[:0] if makes_batch(first, config) else indices[1:]
+    others = [_make_for_agent(config, seed + index, 1) for index in more]
     return [wrap_env(env, config.image_size, render) for env in (first, *others)]
+
+
+def makes_batch(env: gymnasium.Env[Any, Any], config: EnvConfig) -> bool:
+    """Tell whether ``env`` steps as many copies of itself as one program."""
+    # A wrapper around the environment would be left out of a batch, and so would its render().
+    return hasattr(env, "make_batch") and not config.options.get("render")
 
 
 def make_adapter(config: EnvConfig, seed: int = 0) -> Adapter:

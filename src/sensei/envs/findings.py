@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from sensei.envs.contract import Adapter
+from sensei.types import EnvSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a worker has built."""
+
+    spec: EnvSpec
+    lines: list[str]
+    """What was found in the environment and is done with it, for the user."""
+
+
+def find_out(adapter: Adapter) -> Found:
+    """Describe an environment."""
+    return Found(adapter.spec, describe(adapter))
 
 
 def describe(adapter: Adapter) -> list[str]:

@@ -112,7 +112,7 @@ class EnvPool:
         return self._receive()
 
     def restore(
-        self, episode_index: Int64[np.ndarray, " n"], actions: Sequence[Float32[np.ndarray, "t a"]]
+        self, episode_index: Int64[np.ndarray, " n"], actions: Sequence[Float32[np.ndarray, "_ a"]]
     ) -> Rows:
         """Re-enact unfinished episodes and return each environment's last row.
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sensei.envs import describe, make_adapters
+from sensei.envs import make_adapters, makes_batch
+from sensei.envs.batch_shard import BatchShard
 from sensei.envs.config import EnvConfig
 from sensei.envs.contract import Adapter, LabelView, Row, row_fields
+from sensei.envs.findings import Found, find_out
 from sensei.envs.health import WorkerDied
 from sensei.envs.vector import VectorGroup, VectorSlot
 from sensei.types import EnvSpec, SenseiError
@@ -43,15 +45,6 @@ class Command:
         return [len(actions) + (seed is not None) for seed, actions in pairs]
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What a worker has built."""
-
-    spec: EnvSpec
-    lines: list[str]
-    """What was found in the environment and is done with it, for the user."""
-
-
 class Shard:
     """A few environments stepped one after the other, or together where they are a vector
     environment; rows are written into given arrays."""
@@ -61,7 +54,7 @@ class Shard:
         self.indices, self.adapters = indices, adapters
         first = adapters[0]
         self._group = first.env.group if isinstance(first.env, VectorSlot) else None
-        self.found = Found(first.spec, describe(first))
+        self.found = find_out(first)
 
     def run(self, command: Command, memory: Memory) -> list[LabelView | None]:
         """Carry out a command: write each environment's last row, return the labels wanted."""
@@ -92,9 +85,12 @@ class Shard:
         return rows
 
 
-def make_shard(config: EnvConfig, seed: int, indices: range) -> Shard:
-    """Build the environments ``indices`` of the pool."""
-    return Shard(make_adapters(config, seed, indices), indices)
+def make_shard(config: EnvConfig, seed: int, indices: range) -> Shard | BatchShard:
+    """Build the environments ``indices`` of the pool, as a batch where they can step as one."""
+    adapters = make_adapters(config, seed, indices)
+    if makes_batch(adapters[0].env, config):
+        return BatchShard(adapters[0], indices)
+    return Shard(adapters, indices)
 
 
 def _advance(adapter: Adapter, seed: int | None, actions: np.ndarray, beats: np.ndarray) -> Row:
@@ -225,7 +221,7 @@ class LocalWorker:
         """Remember what to build; ``ready`` builds it."""
         self.indices = indices
         self._make = lambda: make_shard(config, seed, indices)
-        self._shard: Shard | None = None
+        self._shard: Shard | BatchShard | None = None
         self._memory: Memory | None = None
         self._command: Command | None = None
 
