@@ -1,8 +1,9 @@
 """Time environments: python benchmarks/environments.py --json results/bench/environments.json
 
 Agent steps a second under random actions through the pool that training uses: picture, resets and
-all, nothing learned beside it. And how long RoboDesk takes to draw its scene, fast and as shipped,
-in turns, so that other work on the machine slows both alike.
+all, nothing learned beside it. The processor's time a step, which other work on the machine hardly
+changes, is that of one environment in this process, what it starts included. And how long RoboDesk
+takes to draw its scene, fast and as shipped, in turns, so that other work slows both alike.
 """
 
 from __future__ import annotations
@@ -43,18 +44,11 @@ class Args:
 def main(args: Args) -> None:
     """Print and save the figures."""
     result = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
-    result |= {
-        "cores": machine.usable_cores(),
-        "machine": platform.machine(),
-        "load_average_before": os.getloadavg()[0],
-    }
+    result |= {"cores": machine.usable_cores(), "machine": platform.machine()}
     speeds = result.setdefault("steps_per_second", {})
     for name in args.envs or PRESETS:
         try:
-            speeds[name] = {
-                f"{count}_process{'es' if count > 1 else ''}": speed(name, count, args.seconds)
-                for count in (1, 2)
-            }
+            speeds[name] = measure(name, args.seconds)
         except SenseiError as error:
             print(f"{name}: left out: {error}")
             continue
@@ -64,6 +58,27 @@ def main(args: Args) -> None:
         print(result["robodesk_frame"])
     if args.json:
         write_json(args.json, result)
+
+
+def measure(name: str, seconds: float) -> dict[str, float]:
+    """Return one environment's figures."""
+    return {
+        "load_average_before": round(os.getloadavg()[0], 1),
+        "1_process": speed(name, 1, seconds),
+        "2_processes": speed(name, 2, seconds),
+        "processor_ms_a_step": processor_milliseconds(name),
+    }
+
+
+def processor_milliseconds(name: str, steps: int = 1000) -> float:
+    """Return the processor's time a step, of all threads, in milliseconds."""
+    with EnvPool(EnvConfig(name, num_envs=1, processes=0), seed=0) as pool:
+        actions = held_actions(pool)
+        pool.step(next(actions))
+        begin = time.process_time()
+        for _ in range(steps):
+            pool.step(next(actions))
+        return round(1e3 * (time.process_time() - begin) / steps, 2)
 
 
 def speed(name: str, processes: int, seconds: float) -> float:

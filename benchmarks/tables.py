@@ -183,11 +183,18 @@ def vision(found: Any) -> list[str]:
 def environments(found: Any) -> list[str]:
     """Agent steps a second."""
     rows = [
-        (name, f"{speeds['1_process']:,.0f}", f"{speeds['2_processes']:,.0f}")
+        (
+            name,
+            f"{speeds['1_process']:,.0f}",
+            f"{speeds['2_processes']:,.0f}",
+            f"{speeds['load_average_before']:.1f}",
+            f"{speeds['processor_ms_a_step']:.2f}",
+        )
         for name, speeds in found["steps_per_second"].items()
     ]
-    head = ("environment", "steps a second, one process", "two processes")
-    return [*_markdown(head, rows), "", f"Load before: {found['load_average_before']:.1f}."]
+    head = ("environment", "steps a second, one process", "two processes", "load before")
+    said = f"On {found['cores']} cores; with a load above 0 the machine had other work, too."
+    return [*_markdown((*head, "processor ms a step"), rows), "", said]
 
 
 TABLES: dict[str, tuple[Table, str]] = {
