@@ -2,7 +2,7 @@
 
 Agent steps a second under random actions through the pool that training uses: picture, resets and
 all, nothing learned beside it. The processor's time a step, which other work on the machine hardly
-changes, is that of one environment in this process, what it starts included. And how long RoboDesk
+changes, is that of one environment in this process, with all threads. And how long RoboDesk
 takes to draw its scene, fast and as shipped, in turns, so that other work slows both alike.
 """
 
@@ -34,7 +34,8 @@ class Args:
     envs: tuple[str, ...] = ()
     """Presets, ``gym:ID`` or ``module:callable``; every installed preset without."""
     seconds: float = 10.0
-    """Time given to each environment and number of processes."""
+    """Time given to each environment and number of processes; 0 measures the processor's time only,
+    as on a machine that has other work."""
     frames: int = 4
     """Stock frames of RoboDesk; 0 leaves that comparison out."""
     json: Path | None = None
@@ -48,7 +49,7 @@ def main(args: Args) -> None:
     speeds = result.setdefault("steps_per_second", {})
     for name in args.envs or PRESETS:
         try:
-            speeds[name] = measure(name, args.seconds)
+            speeds[name] = speeds.get(name, {}) | measure(name, args.seconds)
         except SenseiError as error:
             print(f"{name}: left out: {error}")
             continue
@@ -62,15 +63,13 @@ def main(args: Args) -> None:
 
 def measure(name: str, seconds: float) -> dict[str, float]:
     """Return one environment's figures."""
-    return {
-        "load_average_before": round(os.getloadavg()[0], 1),
-        "1_process": speed(name, 1, seconds),
-        "2_processes": speed(name, 2, seconds),
-        "processor_ms_a_step": processor_milliseconds(name),
-    }
+    rates = {"load_average_before": round(os.getloadavg()[0], 1)} if seconds else {}
+    for count in (1, 2) if seconds else ():
+        rates[f"{count}_process{'es' if count > 1 else ''}"] = speed(name, count, seconds)
+    return rates | {"processor_ms_a_step": processor_milliseconds(name)}
 
 
-def processor_milliseconds(name: str, steps: int = 1000) -> float:
+def processor_milliseconds(name: str, steps: int = 500) -> float:
     """Return the processor's time a step, of all threads, in milliseconds."""
     with EnvPool(EnvConfig(name, num_envs=1, processes=0), seed=0) as pool:
         actions = held_actions(pool)
