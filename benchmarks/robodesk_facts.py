@@ -8,7 +8,7 @@
 ``drift`` plays one fixed sequence of actions and adds the places it passes, under the name of the
 MuJoCo that is installed; every two in one file are compared. ``original`` does so with the class of
 the package robodesk itself, in an environment where pip has installed all that it needs (gym,
-dm-control) and mujoco==3.17.0, the newest that dm-control 1.0.50 works with.
+dm-control) and mujoco==3.17.0 (dm-control 1.0.50 does not load with 4.0.0).
 """
 
 from __future__ import annotations
