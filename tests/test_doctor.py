@@ -112,6 +112,34 @@ def test_dollars_need_prices() -> None:
     assert "1.32 $" in str(found)
 
 
+def test_members_and_a_second_annotator_are_asked_and_paid_too() -> None:
+    prices = {"annotator.price_in": 1.0, "annotator.price_out": 10.0}
+    asked = {
+        "annotate.pairs": 1000,
+        "annotator.kind": "mixed",
+        "annotator.members": ("vlm@one=2", "vlm@other", "oracle"),
+        "annotator.second": "vlm@judge",
+        "annotator.second_share": 0.5,
+    }
+    found = doctor.estimate(with_dotted(preset(), asked | prices))
+    assert found.queries == 3500
+    assert found.dollars == pytest.approx(2500 * 1.32e-3)  # the oracle is free
+    assert doctor.estimate(with_dotted(preset(), asked)).dollars is None  # unknown models
+
+
+def test_a_second_annotator_beside_a_free_one_is_paid() -> None:
+    asked = {"annotate.pairs": 1000, "annotator.kind": "oracle", "annotator.second": "vlm"}
+    prices = {"annotator.price_in": 1.0, "annotator.price_out": 10.0}
+    assert doctor.estimate(with_dotted(preset(), asked | prices)).dollars == pytest.approx(0.132)
+
+
+def test_a_member_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    asked = {"annotator.kind": "mixed", "annotator.members": ("oracle", "vlm")}
+    (problem,) = doctor.problems(with_dotted(preset("tiny"), asked))
+    assert "sensei-rl[vlm]" in problem
+
+
 def test_larger_networks_take_longer() -> None:
     hours = [doctor.estimate(preset(size=size)).hours for size in ("xs", "s", "m", "l")]
     assert hours == sorted(hours) and hours[0] < hours[-1]

@@ -9,7 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from sensei.annotate.annotator import prices_of, resolve
+from sensei.annotate.annotator import AnnotatorConfig, prices_of, resolve
+from sensei.annotate.build import member_config
 from sensei.annotate.wire import Usage
 from sensei.core.config import SIZES, AgentConfig
 from sensei.presets import RunConfig
@@ -89,6 +90,7 @@ class Estimate:
     disk_gb: float
     memory_gb: float
     queries: int
+    """Questions to everybody who is asked: a mixture's members and a second annotator, too."""
     dollars: float | None
     """None where no price is known, which includes annotators that cost nothing."""
 
@@ -111,15 +113,16 @@ def estimate(config: RunConfig) -> Estimate:
     updates = learned * config.explore.train_ratio / batch + config.explore.offline_updates
     updates += tasks * config.solve.offline_updates
     updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
-    queries = frames = 0
+    questions = frames = 0
     if config.uses_reward or config.explore.keep_collected:
         steps += config.collect.env_steps
         frames = config.collect.label_frames + rounds * config.explore.label_frames
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
     if config.uses_reward:
-        queries = rounds * config.annotate.pairs * config.annotator.repeats
-        queries *= 2 if config.annotator.orders == "both" else 1
+        questions = rounds * config.annotate.pairs * config.annotator.repeats
+        questions *= 2 if config.annotator.orders == "both" else 1
+    asked = [(who, round(share * questions)) for who, share in _asked(config.annotator)]
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
     seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
     return Estimate(
@@ -128,8 +131,8 @@ def estimate(config: RunConfig) -> Estimate:
         hours=(seconds + (2 + rounds) * STARTUP_SECONDS) / 3600,
         disk_gb=_disk_gb(config, frames),
         memory_gb=update_gb(config.agent) + PROCESS_GB_PER_WORKER * config.env.processes,
-        queries=queries,
-        dollars=_dollars(config, queries),
+        queries=sum(queries for _, queries in asked),
+        dollars=_dollars(asked),
     )
 
 
@@ -198,17 +201,39 @@ def _disk_gb(config: RunConfig, frames: int) -> float:
     return sum(stored) + frames * LABEL_PICTURE_BYTES / 1e9
 
 
-def _dollars(config: RunConfig, queries: int) -> float | None:
-    if config.annotator.kind != "vlm" and config.annotator.price_in is None:
+def _asked(config: AnnotatorConfig) -> list[tuple[AnnotatorConfig, float]]:
+    """Everybody who is asked, members of a mixture one by one, and about which share of the pairs.
+
+    Raises:
+        UsageError: a member or the second annotator cannot be read.
+    """
+    asked = [(config, 1.0)]
+    if config.kind == "mixed":
+        members = (member_config(config, who, "annotator.members") for who in config.members)
+        asked = [(member, 1.0) for member, _ in members]
+    if config.second:
+        second, _ = member_config(config, config.second, "annotator.second")
+        asked.append((second, config.second_share))
+    return asked
+
+
+def _dollars(asked: list[tuple[AnnotatorConfig, int]]) -> float | None:
+    """Add up what the models among them cost; ``auto`` counts as one where it has a price."""
+    costs = []
+    for who, queries in asked:
+        if who.kind == "vlm" or (who.kind == "auto" and who.price_in is not None):
+            price = prices_of(who).of(Usage(TOKENS_IN, TOKENS_OUT))
+            costs.append(None if price is None else queries * price)
+    if not costs or None in costs:
         return None
-    price = prices_of(config.annotator).of(Usage(TOKENS_IN, TOKENS_OUT))
-    return None if price is None else queries * price
+    return sum(cost for cost in costs if cost is not None)
 
 
 def _missing_extras(config: RunConfig) -> list[str]:
     wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
-    if config.uses_reward and config.annotator.kind in ("vlm", "text"):
-        wanted.append(config.annotator.kind)
+    if config.uses_reward:
+        kinds = {who.kind for who, _ in _asked(config.annotator)}
+        wanted += sorted(kinds & {"vlm", "text"})
     return [
         f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
         for extra in wanted
