@@ -41,9 +41,10 @@ AGENT = AgentConfig(
     batch=16,
     length=8,
     horizon=10,
-    learning_rate=3e-3,
+    learning_rate=1e-3,
     warmup=50,
     discount_horizon=25.0,
+    entropy=3e-3,
     imagine_every=2,
     slow_critic_rate=0.1,
 )
@@ -65,21 +66,21 @@ class Task:
 
 
 def _micro(inner: str, **options: int) -> EnvConfig:
-    options_all = {"inner": inner, **options}
-    return EnvConfig("drawn:Drawn", num_envs=8, processes=0, image_size=16, options=options_all)
+    options_of: dict[str, Any] = {"inner": inner, **options}
+    return EnvConfig("drawn:Drawn", 8, processes=0, image_size=16, options=options_of)
 
 
 TASKS = {
-    "cue": Task(_micro("CueReward"), env_steps=1_600, updates=700, best=1.0, prefill=100),
+    "cue": Task(_micro("CueReward"), env_steps=2_000, updates=1_000, best=1.0, prefill=100),
     "corridor": Task(
-        _micro("Corridor", cells=4), env_steps=1_200, updates=500, best=1.0, prefill=100
+        _micro("Corridor", cells=4), env_steps=1_500, updates=750, best=1.0, prefill=100
     ),
     "keyroom-s5": Task(
         EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=32),
-        env_steps=5_000,
-        updates=600,
+        env_steps=10_000,
+        updates=2_000,
         best=1.0,
-        prefill=1_000,
+        prefill=2_000,
     ),
 }
 
