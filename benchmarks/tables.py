@@ -181,6 +181,27 @@ def vision(found: Any) -> list[str]:
     return [*_markdown(head, rows), "", said]
 
 
+def vision_tasks(found: Any) -> list[str]:
+    """What each task's policy earns at the end, with patches and with convolutions."""
+    rows = []
+    for kind in dict.fromkeys(name.rpartition("-")[0] for name in found["runs"]):
+        runs = [run for name, run in found["runs"].items() if name.startswith(f"{kind}-")]
+        task, _, eyes = kind.rpartition("-")
+        rows.append(
+            (
+                task,
+                eyes,
+                str(len(runs)),
+                _spread([run["greedy"]["return"] for run in runs]),
+                f"{found['settings']['tasks'][task]['best']:.2f}",
+                _spread([run["greedy"]["steps"] for run in runs]),
+                _spread([statistics.fmean(y for _, y in run["curve"]) for run in runs]),
+            )
+        )
+    head = ("task", "world model", "seeds", "return", "best", "steps", "return while learning")
+    return _markdown(head, rows)
+
+
 def environments(found: Any) -> list[str]:
     """Agent steps a second, and how much faster RoboDesk's picture is than the shipped one."""
     forms = {
@@ -245,6 +266,7 @@ TABLES: dict[str, tuple[Table, str]] = {
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),
+    "vision-tasks": (vision_tasks, "vision_tasks.py --figure docs/vision-tasks.png"),
     "environments": (environments, "environments.py"),
     "robodesk-drift": (robodesk_drift, "robodesk_facts.py drift"),
     "robodesk-random": (robodesk_random, "robodesk_facts.py random"),

@@ -55,3 +55,25 @@ def test_a_peer_is_compared_with_our_step_of_the_same_kind(times: float) -> None
     ratio = {line.split(" | ")[0][2:]: line.split(" | ")[3] for line in lines[2:7]}
     assert ratio["p2e_dv3_exploration"] == ratio["dreamer_v3"] == f"{times:.2f}"
     assert ratio["sensei"] == ratio["p2e"] == ratio["dreamer"] == "1.00"
+
+
+def test_a_task_has_a_row_for_each_world_model(tmp_path: Path) -> None:
+    """Two seeds: the mean return of the greedy episodes, and of the learning curve."""
+
+    def run(at_end: float, curve: list[float]) -> dict:
+        greedy = {"return": at_end, "steps": 10.0}
+        return {"greedy": greedy, "curve": [[i, y] for i, y in enumerate(curve)]}
+
+    runs = {
+        "keyroom-s5-patches-0": run(0.5, [0.0, 0.5]),
+        "keyroom-s5-patches-1": run(1.0, [0.5, 1.0]),
+        "keyroom-s5-convolutions-0": run(0.0, [0.0]),
+    }
+    found = {"runs": runs, "settings": {"tasks": {"keyroom-s5": {"best": 1.0}}}}
+    (tmp_path / "vision-tasks.json").write_text(json.dumps(found))
+    patches, convolutions = tables.table("vision-tasks", tmp_path)[2:]
+    assert patches == (
+        "| keyroom-s5 | patches | 2 | 0.75 (0.50 to 1.00) | 1.00 | 10.00 (10.00 to 10.00) "
+        "| 0.50 (0.25 to 0.75) |"
+    )
+    assert convolutions.startswith("| keyroom-s5 | convolutions | 1 | 0.00 ")
