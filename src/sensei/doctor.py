@@ -76,6 +76,7 @@ _MODULES = {
     "robodesk": ("mujoco", "robodesk"),
     "vlm": ("openai",),
     "text": ("tokenizers",),
+    "ppo": ("stable_baselines3",),
 }
 
 
@@ -103,14 +104,16 @@ class Estimate:
 
 def estimate(config: RunConfig) -> Estimate:
     """Add up what every stage of ``config`` will take."""
-    rounds = config.generations if config.uses_reward else 1
+    ppo = config.explore.method == "ppo"
+    rounds = config.generations if config.uses_reward else 0 if ppo else 1
     batch = config.agent.batch * config.agent.length
     tasks = len(config.solve.tasks)
     steps = rounds * config.explore.env_steps + tasks * config.solve.env_steps
     learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
     updates = learned * config.explore.train_ratio / batch + config.explore.offline_updates
     updates += tasks * config.solve.offline_updates
-    updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
+    # PPO's updates take a few per cent of ours, its time is that of the environments.
+    updates += 0 if ppo else tasks * config.solve.env_steps * config.solve.train_ratio / batch
     queries = frames = 0
     if config.uses_reward or config.explore.keep_collected:
         steps += config.collect.env_steps
@@ -118,7 +121,8 @@ def estimate(config: RunConfig) -> Estimate:
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
     if config.uses_reward:
-        queries = rounds * config.annotate.pairs * config.annotator.repeats
+        online = config.explore.online_rounds * config.explore.online_pairs
+        queries = rounds * (config.annotate.pairs + online) * config.annotator.repeats
         queries *= 2 if config.annotator.orders == "both" else 1
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
     seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
@@ -209,6 +213,8 @@ def _missing_extras(config: RunConfig) -> list[str]:
     wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
     if config.uses_reward and config.annotator.kind in ("vlm", "text"):
         wanted.append(config.annotator.kind)
+    if config.explore.method == "ppo":
+        wanted.append("ppo")
     return [
         f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
         for extra in wanted
