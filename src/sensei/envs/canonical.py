@@ -90,7 +90,7 @@ def _action_space(spec: EnvSpec, name: str) -> spaces.Space[Any]:
         )
     if numbers:
         return spaces.Box(-1.0, 1.0, (numbers,), np.float32)
-    return spaces.Discrete(choices[0]) if len(choices) == 1 else spaces.MultiDiscrete(choices)
+    return spaces.Discrete(choices[0]) if len(choices) == 1 else spaces.MultiDiscrete(list(choices))
 
 
 def _numbers(row: Row) -> Row:

@@ -47,7 +47,7 @@ class Features(BaseFeaturesExtractor):
     def __init__(self, observation_space: spaces.Dict, width: int = 256) -> None:
         """Make the layers for images (c, h, w) and vectors (v,)."""
         super().__init__(observation_space, width)
-        shapes = {name: space.shape or () for name, space in observation_space.spaces.items()}
+        shapes: dict[str, Any] = {k: space.shape for k, space in observation_space.spaces.items()}
         layers, size = list[nn.Module](), shapes.get("vector", (0,))[0]
         if "image" in shapes:
             channels, side, _ = shapes["image"]
