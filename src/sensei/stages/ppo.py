@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
@@ -44,8 +43,8 @@ class Features(BaseFeaturesExtractor):
     The library's own need 36 pixels.
     """
 
-    def __init__(self, observation_space: spaces.Dict, width: int = 256) -> None:
-        """Make the layers for images (c, h, w) and vectors (v,)."""
+    def __init__(self, observation_space: Any, width: int = 256) -> None:
+        """Make the layers for a ``spaces.Dict`` of images (c, h, w) and vectors (v,)."""
         super().__init__(observation_space, width)
         shapes: dict[str, Any] = {k: space.shape for k, space in observation_space.spaces.items()}
         layers, size = list[nn.Module](), shapes.get("vector", (0,))[0]
