@@ -84,6 +84,7 @@ _MODULES = {
     "jaxenvs": ("craftax",),
     "vlm": ("openai",),
     "text": ("tokenizers",),
+    "ppo": ("stable_baselines3",),
 }
 
 
@@ -112,14 +113,16 @@ class Estimate:
 
 def estimate(config: RunConfig) -> Estimate:
     """Add up what every stage of ``config`` will take."""
-    rounds = config.generations if config.uses_reward else 1
+    ppo = config.explore.method == "ppo"
+    rounds = config.generations if config.uses_reward else 0 if ppo else 1
     batch = config.agent.batch * config.agent.length
     tasks = len(config.solve.tasks)
     steps = rounds * config.explore.env_steps + tasks * config.solve.env_steps
     learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
     updates = learned * config.explore.train_ratio / batch + config.explore.offline_updates
     updates += tasks * config.solve.offline_updates
-    updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
+    # PPO's updates take a few per cent of ours, its time is that of the environments.
+    updates += 0 if ppo else tasks * config.solve.env_steps * config.solve.train_ratio / batch
     questions = frames = 0
     if config.uses_reward or config.explore.keep_collected:
         steps += config.collect.env_steps
@@ -127,7 +130,8 @@ def estimate(config: RunConfig) -> Estimate:
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
     if config.uses_reward:
-        questions = rounds * config.annotate.pairs * config.annotator.repeats
+        online = config.explore.online_rounds * config.explore.online_pairs
+        questions = rounds * (config.annotate.pairs + online) * config.annotator.repeats
         questions *= 2 if config.annotator.orders == "both" else 1
     asked = [(who, round(share * questions)) for who, share in _asked(config.annotator)]
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
@@ -233,6 +237,8 @@ def _missing_extras(config: RunConfig) -> list[str]:
     if config.uses_reward:
         kinds = {who.kind for who, _ in _asked(config.annotator)}
         wanted += sorted(kinds & {"vlm", "text"})
+    if config.explore.method == "ppo":
+        wanted.append("ppo")
     return [
         f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
         for extra in wanted

@@ -23,8 +23,10 @@ from sensei.stages.config import (
     EvaluateConfig,
     ExploreConfig,
     Method,
+    PpoConfig,
     ReportConfig,
     SolveConfig,
+    check_online,
 )
 from sensei.types import UsageError
 
@@ -52,6 +54,7 @@ class RunConfig:
     distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
     explore: ExploreConfig = dataclasses.field(default_factory=ExploreConfig)
     solve: SolveConfig = dataclasses.field(default_factory=SolveConfig)
+    ppo: PpoConfig = dataclasses.field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
@@ -70,6 +73,10 @@ class RunConfig:
                 f"generations is {self.generations}, but method {self.explore.method!r} uses no "
                 "labels: give --generations 1, or another --method"
             )
+
+        if self.explore.online_every:
+            kinds = (self.annotator.kind, *self.annotator.members)
+            check_online(self.explore, self.distill, self.uses_reward, kinds)
 
     @property
     def uses_reward(self) -> bool:
