@@ -67,7 +67,7 @@ class Condition:
     """In folders, tables and figures; empty for the one that changes nothing."""
     fields: dict[str, Any]
     """Dotted name → value."""
-    factors: dict[str, float] = dataclasses.field(default_factory=dict)
+    factors: dict[str, int | float] = dataclasses.field(default_factory=dict)
     """Dotted name → what the run's own value is multiplied by."""
 
 
