@@ -180,9 +180,9 @@ def _presets(words: list[str]) -> int:
     if words and words[0] not in ("-h", "--help"):
         raise UsageError(f"sensei presets takes no words, not {words[0]!r}")
     for name, preset in PRESETS.items():
-        print(f"{name:15} {preset.about}")
-    print("gym:ID          any registered Gymnasium environment")
-    print("minihack:ID     any registered level of MiniHack, say minihack:MiniHack-Room-5x5-v0")
+        print(f"{name:16} {preset.about}")
+    print("gym:ID           any registered Gymnasium environment")
+    print("minihack:ID      any registered level of MiniHack, say minihack:MiniHack-Room-5x5-v0")
     print("module:callable  your own: a callable that returns a gymnasium.Env")
     return 0
 
