@@ -1,12 +1,14 @@
 """DreamerV3's convolutions (2023 form) with the interface of ``sensei.core.vision``, to compare.
 
-Four 4 × 4 convolutions of stride 2 with RMSNorm and SiLU halve the picture and double the channels;
-the decoder is their mirror. Eight channels in the first give the same embedding, and within a few
-per cent the same number of parameters, as the patches of size xs.
+4 × 4 convolutions of stride 2 with RMSNorm and SiLU halve the picture and double the channels until
+4 × 4 places are left, which takes four of them from 64 × 64; the decoder is their mirror. The last
+has as many channels as a coarse patch, so the embedding is as long; at 64 × 64 and size xs that is
+eight in the first, and within a few per cent the patches' number of parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import equinox as eqx
@@ -16,9 +18,9 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from sensei.core.nets import Layer, RMSNorm, truncated_normal
+from sensei.core.vision import COARSE
 from sensei.core.world_model import WorldModel
 
-LEVELS = 4
 AXES = ("NHWC", "HWIO", "NHWC")
 
 
@@ -72,14 +74,13 @@ class ConvEncoder(eqx.Module):
     size_out: int = eqx.field(static=True)
     """Length of the embedding."""
 
-    def __init__(self, image: tuple[int, int, int], depth: int, *, key: PRNGKeyArray):
-        side, _, channels = image
-        widths = [channels, *(depth * 2**level for level in range(LEVELS))]
-        keys = jax.random.split(key, LEVELS)
+    def __init__(self, channels: int, widths: Sequence[int], *, key: PRNGKeyArray):
+        keys = jax.random.split(key, len(widths))
         self.blocks = [
-            Block(i, o, up=False, key=k) for (i, o), k in zip(pairwise(widths), keys, strict=True)
+            Block(i, o, up=False, key=k)
+            for (i, o), k in zip(pairwise([channels, *widths]), keys, strict=True)
         ]
-        self.size_out = (side // 2**LEVELS) ** 2 * widths[-1]
+        self.size_out = COARSE**2 * widths[-1]
         self.grid = Pixels()
 
     def __call__(self, patches: UInt8[Array, "n h w 1 c"]) -> Float[Array, "n e"]:
@@ -96,48 +97,52 @@ class ConvDecoder(eqx.Module):
     blocks: list[Block]
     out: Convolution
     bias: Float[Array, " c"]
-    side: int = eqx.field(static=True)
     grid: Pixels
 
-    def __init__(self, feature: int, image: tuple[int, int, int], depth: int, *, key: PRNGKeyArray):
-        widths = [depth * 2**level for level in reversed(range(LEVELS))]
-        k_first, k_out, *keys = jax.random.split(key, LEVELS + 1)
-        self.side = image[0] // 2**LEVELS
-        self.first = Layer(feature, self.side**2 * widths[0], key=k_first)
+    def __init__(self, feature: int, widths: Sequence[int], channels: int, *, key: PRNGKeyArray):
+        k_first, k_out, *keys = jax.random.split(key, len(widths) + 1)
+        self.first = Layer(feature, COARSE**2 * widths[0], key=k_first)
         self.blocks = [
             Block(i, o, up=True, key=k) for (i, o), k in zip(pairwise(widths), keys, strict=True)
         ]
-        self.out = Convolution(depth, image[2], up=True, key=k_out)
-        self.bias = jnp.zeros(image[2])
+        self.out = Convolution(widths[-1], channels, up=True, key=k_out)
+        self.bias = jnp.zeros(channels)
         self.grid = Pixels()
 
     def __call__(self, feature: Float[Array, "n f"]) -> Float[Array, "n h w 1 c"]:
-        x = self.first(feature).reshape(feature.shape[0], self.side, self.side, -1)
+        x = self.first(feature).reshape(feature.shape[0], COARSE, COARSE, -1)
         for block in self.blocks:
             x = block(x)
         return jax.nn.sigmoid(self.grid.to_patches(self.out(x) + self.bias))
 
 
 def with_convolutions(
-    model: WorldModel,
-    image: tuple[int, int, int],
-    depth: int,
-    *,
-    key: PRNGKeyArray,
+    model: WorldModel, image: tuple[int, int, int], *, key: PRNGKeyArray
 ) -> WorldModel:
-    """Return the model with convolutions instead of patches.
+    """Return the model with convolutions instead of patches, and an embedding of the same length.
 
     Raises:
-        ValueError: the embedding would have another length than the patches', which the RSSM reads.
+        ValueError: the model sees no pictures, or of a side that halving does not bring to 4, or
+            has too few channels to be halved as often.
     """
+    if model.encoder.image is None:
+        raise ValueError("the world model sees no pictures: give it an ObsSpec with an image")
+    widths = channels(image, model.encoder.image.size_out // COARSE**2)
     k_encoder, k_decoder = jax.random.split(key)
-    encoder = ConvEncoder(image, depth, key=k_encoder)
-    patches = model.encoder.image
-    if patches is None or encoder.size_out != patches.size_out:
-        raise ValueError(
-            f"depth is {depth}: {encoder.size_out} numbers do not fit where patches give others"
-        )
     feature = model.continues.hidden[0].linear.weight.shape[0]
-    decoder = ConvDecoder(feature, image, depth, key=k_decoder)
-    parts = (encoder, decoder)
+    parts = (
+        ConvEncoder(image[2], widths, key=k_encoder),
+        ConvDecoder(feature, widths[::-1], image[2], key=k_decoder),
+    )
     return eqx.tree_at(lambda m: (m.encoder.image, m.decoder.image), model, parts)
+
+
+def channels(image: tuple[int, int, int], last: int) -> list[int]:
+    """Channels after every convolution, doubling to ``last`` where ``image`` has become 4 × 4."""
+    levels = (image[0] // COARSE).bit_length() - 1
+    if levels < 1 or image[0] != COARSE * 2**levels or last % 2 ** (levels - 1):
+        raise ValueError(
+            f"image side {image[0]} and {last} channels at the end: "
+            f"give a side of {COARSE} × 2^n and channels that are a multiple of 2^(n - 1)"
+        )
+    return [last // 2**level for level in reversed(range(levels))]

@@ -1,8 +1,10 @@
 """Time environments: python benchmarks/environments.py --json results/bench/environments.json
 
 Agent steps a second under random actions through the pool that training uses: picture, resets and
-all, nothing learned beside it. And how long RoboDesk takes to draw its scene, fast and as shipped,
-in turns, so that other work on the machine slows both alike.
+all, nothing learned beside it. The processor's time a step, which other work on the machine hardly
+changes, is that of one environment in this process, with all threads; environments in JAX step as
+one batch in this process and give steps a processor second. And how long RoboDesk
+takes to draw its scene, fast and as shipped, in turns, so that other work slows both alike.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from sensei.run import machine
 from sensei.run.files import write_json
 from sensei.types import SenseiError
 
+IN_JAX = ("craftax-classic", "craftax", "navix")
+"""Presets that a worker process steps as one batch."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Args:
@@ -33,7 +38,8 @@ class Args:
     envs: tuple[str, ...] = ()
     """Presets, ``gym:ID`` or ``module:callable``; every installed preset without."""
     seconds: float = 10.0
-    """Time given to each environment and number of processes."""
+    """Time given to each environment and number of processes; 0 measures the processor's time only,
+    as on a machine that has other work."""
     frames: int = 4
     """Stock frames of RoboDesk; 0 leaves that comparison out."""
     json: Path | None = None
@@ -43,22 +49,20 @@ class Args:
 def main(args: Args) -> None:
     """Print and save the figures."""
     result = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
-    result |= {
-        "cores": machine.usable_cores(),
-        "machine": platform.machine(),
-        "load_average_before": os.getloadavg()[0],
-    }
+    result |= {"cores": machine.usable_cores(), "machine": platform.machine()}
     speeds = result.setdefault("steps_per_second", {})
+    batches = result.setdefault("batches", {})
     for name in args.envs or PRESETS:
+        found = batches if name in IN_JAX else speeds
         try:
-            speeds[name] = {
-                f"{count}_process{'es' if count > 1 else ''}": speed(name, count, args.seconds)
-                for count in (1, 2)
-            }
+            if name in IN_JAX:
+                found[name] = in_batches(name, args.seconds)
+            else:
+                found[name] = found.get(name, {}) | in_turn(name, args.seconds)
         except SenseiError as error:
             print(f"{name}: left out: {error}")
             continue
-        print(f"{name}: {speeds[name]}", flush=True)
+        print(f"{name}: {found[name]}", flush=True)
     if args.frames and "robodesk" in speeds:
         result["robodesk_frame"] = compare_frames(args.frames)
         print(result["robodesk_frame"])
@@ -66,17 +70,47 @@ def main(args: Args) -> None:
         write_json(args.json, result)
 
 
-def speed(name: str, processes: int, seconds: float) -> float:
-    """Return agent steps a second of one environment a process, random actions held for 4 steps."""
-    config = EnvConfig(name, num_envs=processes, processes=processes)
-    with EnvPool(config, seed=0) as pool:
+def in_turn(name: str, seconds: float) -> dict[str, float]:
+    """Return the figures of one environment in each of one and two processes."""
+    rates = {"load_average_before": round(os.getloadavg()[0], 1)} if seconds else {}
+    for count in (1, 2) if seconds else ():
+        config = EnvConfig(name, num_envs=count, processes=count)
+        rates[f"{count}_process{'es' if count > 1 else ''}"] = speed(config, seconds)[0]
+    return rates | {"processor_ms_a_step": processor_milliseconds(name)}
+
+
+def in_batches(name: str, seconds: float) -> dict[str, Any]:
+    """Return agent steps a second, and a processor second, of batches of three sizes."""
+    result: dict[str, Any] = {"load_average_before": round(os.getloadavg()[0], 1)}
+    for count in (1, 16, 64):
+        wall, processor = speed(EnvConfig(name, num_envs=count, processes=0), seconds)
+        result[f"{count}_copies"] = {"a_second": wall, "a_processor_second": processor}
+    return result
+
+
+def processor_milliseconds(name: str, steps: int = 500) -> float:
+    """Return the processor's time a step, of all threads, in milliseconds."""
+    with EnvPool(EnvConfig(name, num_envs=1, processes=0), seed=0) as pool:
         actions = held_actions(pool)
         pool.step(next(actions))
-        begin, steps = time.perf_counter(), 0
+        begin = time.process_time()
+        for _ in range(steps):
+            pool.step(next(actions))
+        return round(1e3 * (time.process_time() - begin) / steps, 2)
+
+
+def speed(config: EnvConfig, seconds: float) -> tuple[float, float]:
+    """Return agent steps a second and a second of this process, random actions held for 4 steps."""
+    with EnvPool(config, seed=0) as pool:
+        actions = held_actions(pool)
+        for _ in range(2):  # a reset and a step: what has to be compiled is
+            pool.step(next(actions))
+        begin, used, steps = time.perf_counter(), time.process_time(), 0
         while (elapsed := time.perf_counter() - begin) < seconds:
             pool.step(next(actions))
-            steps += processes
-    return round(steps / elapsed, 1)
+            steps += config.num_envs
+        used = time.process_time() - used
+    return round(steps / elapsed, 1), round(steps / used, 1)
 
 
 def held_actions(pool: EnvPool) -> Any:

@@ -141,7 +141,7 @@ def curve(
             if n in todo:
                 key = dict(zip(KEY, (sampler, flip, seed, n), strict=True))
                 yield key | measure(model, study) | {"epochs": epochs, "seconds": seconds}
-            doubt = doubt_of(model, data) if sampler == "uncertain" else None
+            doubt = doubt_of(model, data.obs, data.ids) if sampler == "uncertain" else None
 
 
 def train(data: LabelledFrames, config: RunConfig) -> tuple[RewardModel, int]:

@@ -3,18 +3,24 @@
     python benchmarks/robodesk_facts.py random --json results/bench/robodesk-random.json
     python benchmarks/robodesk_facts.py drift --json results/bench/robodesk-drift.json
     uv run --no-sync --with mujoco==3.17.0 python benchmarks/robodesk_facts.py drift --json ...
+    python benchmarks/robodesk_facts.py original --json results/bench/robodesk-drift.json
 
 ``drift`` plays one fixed sequence of actions and adds the places it passes, under the name of the
-MuJoCo that is installed; two versions in one file are compared.
+MuJoCo that is installed; every two in one file are compared. ``original`` does so with the class of
+the package robodesk itself, in an environment where pip has installed all that it needs (gym,
+dm-control) and mujoco==3.17.0 (dm-control 1.0.50 does not load with 4.0.0).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
+from unittest import mock
 
 import numpy as np
 import tyro
@@ -27,12 +33,15 @@ from sensei.run.files import write_json
 MARKS = (1, 2, 5, 10, 50, 100, 300)
 """Repeats (20 ms each) after which places are compared."""
 
+Places = dict[str, list[float]]
+"""After each mark: hand, ball, upright and flat block (x, y, z each), drawer, slide, buttons."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """What is measured."""
 
-    what: tyro.conf.Positional[Literal["random", "drift"]]
+    what: tyro.conf.Positional[Literal["random", "drift", "original"]]
     json: Path
     steps: int = 10_000
     """Agent steps of random actions, for each way of holding them."""
@@ -51,7 +60,11 @@ def main(args: Args) -> None:
     if args.what == "random":
         result = {f"held {n} steps": count(args.steps, n) for n in (1, 4, 10, 30)}
     else:
-        result = known | {"places": known.get("places", {}) | {mujoco().__version__: play()}}
+        version = mujoco().__version__
+        found = (
+            {version: play()} if args.what == "drift" else {f"robodesk's, {version}": original()}
+        )
+        result = known | {"places": known.get("places", {}) | found}
         result["largest_difference"] = differences(result["places"])
     write_json(args.json, result)
     print(json.dumps({k: v for k, v in result.items() if k != "places"}, indent=2))
@@ -77,22 +90,48 @@ def count(steps: int, held: int) -> dict[str, Any]:
     return {"agent_steps": steps, "interactions": moved, "events": events, "steps_done": done}
 
 
-def play() -> dict[str, list[float]]:
+def play() -> Places:
     """Return where hand and objects are after each of ``MARKS`` repeats of a fixed sequence."""
     desk = Desk("fast")
     desk.reset(None)
+
+    def places() -> np.ndarray:
+        joints = [desk.position(name) for name in JOINTS if name not in FREE]
+        return np.concatenate([desk.hand, *(desk.place(name) for name in FREE), joints])
+
+    return _marks(desk.act, places)
+
+
+def original() -> Places:
+    """The same of the package's own environment, undrawn, its start noise at the middle."""
+    module = importlib.import_module("robodesk.robodesk")
+    halves = {"random": lambda: 0.5, "uniform": lambda low, high: (low + high) / 2}
+    undrawn = mock.patch.object(module.RoboDesk, "render", return_value=None)
+    with undrawn, mock.patch.multiple(module.np.random, **halves):
+        env = module.RoboDesk()
+        env.reset()
+        now = env.physics.named.data
+
+        def places() -> np.ndarray:
+            joints = [n if n.endswith("button") else f"{n}_joint" for n in JOINTS if n not in FREE]
+            bodies = [now.xpos[name] for name in FREE]
+            slid = [now.qpos[name] for name in joints]
+            return np.concatenate([now.site_xpos["end_effector"], *bodies, *slid])
+
+        return _marks(env.step, places)
+
+
+def _marks(act: Callable[[np.ndarray], object], places: Callable[[], np.ndarray]) -> Places:
     actions = np.random.default_rng(0).uniform(-1, 1, (max(MARKS) // 10, 5)).repeat(10, 0)
     seen = {}
     for done, action in enumerate(actions, start=1):
-        desk.act(action)
+        act(action)
         if done in MARKS:
-            joints = [desk.position(name) for name in JOINTS if name not in FREE]
-            places = np.concatenate([desk.hand, *(desk.place(name) for name in FREE)])
-            seen[str(done)] = [*places.tolist(), *joints]
+            seen[str(done)] = places().tolist()
     return seen
 
 
-def differences(places: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def differences(places: dict[str, Places]) -> dict[str, dict[str, float]]:
     """Compare every two versions: the largest difference in metres after each mark."""
     return {
         f"{one} and {other}": {

@@ -1,7 +1,7 @@
-"""Write the tables of docs/performance.md from results/bench: python benchmarks/tables.py
+"""Write the tables of the pages in docs from results/bench: python benchmarks/tables.py
 
 What stands between ``<!-- table NAME -->`` and ``<!-- end -->`` is replaced; a table whose
-measurement is not there says so and names the command. A test holds the page to the files.
+measurement is not there says so and names the command. A test holds the pages to the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("performance", "environments", "robodesk")]
 RESULTS = ROOT / "results" / "bench"
 _SECTION = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -22,8 +22,9 @@ Table = Callable[[Any], list[str]]
 
 
 def main() -> None:
-    """Write the page anew."""
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    """Write the pages anew."""
+    for page in PAGES:
+        page.write_text(render(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
 
 
 def render(page: str, results: Path) -> str:
@@ -180,14 +181,80 @@ def vision(found: Any) -> list[str]:
     return [*_markdown(head, rows), "", said]
 
 
+def vision_tasks(found: Any) -> list[str]:
+    """What each task's policy earns at the end, with patches and with convolutions."""
+    rows = []
+    for kind in dict.fromkeys(name.rpartition("-")[0] for name in found["runs"]):
+        runs = [run for name, run in found["runs"].items() if name.startswith(f"{kind}-")]
+        task, _, eyes = kind.rpartition("-")
+        rows.append(
+            (
+                task,
+                eyes,
+                str(len(runs)),
+                _spread([run["greedy"]["return"] for run in runs]),
+                f"{found['settings']['tasks'][task]['best']:.2f}",
+                _spread([run["greedy"]["steps"] for run in runs]),
+                _spread([statistics.fmean(y for _, y in run["curve"]) for run in runs]),
+            )
+        )
+    head = ("task", "world model", "seeds", "return", "best", "steps", "return while learning")
+    return _markdown(head, rows)
+
+
 def environments(found: Any) -> list[str]:
-    """Agent steps a second."""
+    """Agent steps a second, and how much faster RoboDesk's picture is than the shipped one."""
+    forms = {
+        "1_process": ",.0f",
+        "2_processes": ",.0f",
+        "load_average_before": ".1f",
+        "processor_ms_a_step": ".2f",
+    }
     rows = [
-        (name, f"{speeds['1_process']:,.0f}", f"{speeds['2_processes']:,.0f}")
+        (
+            name,
+            *(format(speeds[key], form) if key in speeds else "–" for key, form in forms.items()),
+        )
         for name, speeds in found["steps_per_second"].items()
     ]
-    head = ("environment", "steps a second, one process", "two processes")
-    return [*_markdown(head, rows), "", f"Load before: {found['load_average_before']:.1f}."]
+    head = ("environment", "steps a second, one process", "two processes", "load before")
+    lines = [*_markdown((*head, "processor ms a step"), rows), ""]
+    if frame := found.get("robodesk_frame"):
+        took = frame["milliseconds"]
+        lines += [
+            f"RoboDesk's 64² picture took {took['fast_64']:.1f} ms, the shipped scene drawn at 64² "
+            f"{took['stock_64']:.0f} ms in the same run: {frame['times_faster_64']:.0f} times.",
+            "",
+        ]
+    return [
+        *lines,
+        f"On {found['cores']} cores, which other work shared where the load is above 0.",
+    ]
+
+
+def robodesk_drift(found: Any) -> list[str]:
+    """Largest differences after each number of repeats."""
+    pairs = found["largest_difference"]
+    rows = [(pair, *(f"{d:.0e}" for d in marks.values())) for pair, marks in pairs.items()]
+    return _markdown(("MuJoCo", *next(iter(pairs.values()))), rows)
+
+
+def robodesk_random(found: Any) -> list[str]:
+    """What moved, and was pushed, under random actions."""
+    moved = [name for name in next(iter(found.values()))["events"] if name.endswith("_moved")]
+    rows = [
+        (
+            name.removesuffix("_moved").replace("_", " "),
+            *(_moved_and_pushed(held["events"], name) for held in found.values()),
+        )
+        for name in moved
+    ]
+    total = ("all that moved", *(f"{held['interactions']:,}" for held in found.values()))
+    return _markdown(("", *found), [*rows, total])
+
+
+def _moved_and_pushed(events: dict[str, int], moved: str) -> str:
+    return f"{events[moved]} ({events[moved.replace('_moved', '_pushed')]})"
 
 
 TABLES: dict[str, tuple[Table, str]] = {
@@ -199,7 +266,10 @@ TABLES: dict[str, tuple[Table, str]] = {
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),
+    "vision-tasks": (vision_tasks, "vision_tasks.py --figure docs/vision-tasks.png"),
     "environments": (environments, "environments.py"),
+    "robodesk-drift": (robodesk_drift, "robodesk_facts.py drift"),
+    "robodesk-random": (robodesk_random, "robodesk_facts.py random"),
 }
 """What makes each table, and the command that measures it."""
 

@@ -43,8 +43,6 @@ from sensei.run import machine
 from sensei.types import EnvSpec
 
 KINDS = ("patches", "convolutions")
-DEPTH = 8
-"""Channels of the first convolution; chosen so that the embedding is as long as the patches'."""
 CONTEXT, AHEAD = 5, 15
 """Steps seen, and steps then predicted without seeing."""
 SEEN = ("image", "vector", "prev_action")
@@ -76,7 +74,15 @@ def main(args: Args) -> None:
     spec = wrap_env(make_env(args.env)).spec
     episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
     held_out = episodes.held_out(args.windows)
-    found = begun(args, config, held_out)
+    settings = {
+        "env": args.env,
+        "updates": args.updates,
+        "every": args.every,
+        "windows": args.windows,
+        "batch": [config.batch, config.length],
+        "learning_rate": config.learning_rate,
+    }
+    found = {"repeated_picture": repeated_picture(held_out)} | begun(args.json, settings)
     for seed in range(args.seeds):
         for kind in KINDS:
             if f"{kind}-{seed}" not in found["runs"]:
@@ -93,27 +99,18 @@ def save(found: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def begun(args: Args, config: AgentConfig, held_out: Batch) -> dict[str, Any]:
+def begun(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """What the file holds already, or its head.
 
     Raises:
         ValueError: it was measured with other settings.
     """
-    settings = {
-        "env": args.env,
-        "updates": args.updates,
-        "every": args.every,
-        "windows": args.windows,
-        "batch": [config.batch, config.length],
-        "learning_rate": config.learning_rate,
-    }
-    if args.json.exists():
-        found = json.loads(args.json.read_text(encoding="utf-8"))
-        if found["settings"] != settings:
-            raise ValueError(f"{args.json} was measured with {found['settings']}: move it away")
-        return found
-    head = {"settings": settings, "cpu": machine.hardware()["cpu"]}
-    return head | {"repeated_picture": repeated_picture(held_out), "runs": {}}
+    if not path.exists():
+        return {"settings": settings, "cpu": machine.hardware()["cpu"], "runs": {}}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["settings"] != json.loads(json.dumps(settings)):
+        raise ValueError(f"{path} was measured with {found['settings']}: move it away")
+    return found
 
 
 class Episodes:
@@ -156,7 +153,7 @@ class Learner:
         model = WorldModel(spec.obs, spec.action, ("task",), config, key=k_model)
         if kind == "convolutions":
             assert spec.obs.image
-            model = with_convolutions(model, spec.obs.image, DEPTH, key=k_vision)
+            model = with_convolutions(model, spec.obs.image, key=k_vision)
         self.model = model
         self.moments = optimiser(config).init(eqx.filter(model, eqx.is_inexact_array))
 

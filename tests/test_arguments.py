@@ -50,6 +50,7 @@ def test_no_words_are_keychest_quick() -> None:
         (["--solve.no-keep-replay"], {"solve.keep_replay": False}),
         (["--env.options.level", "hard"], {"env.options.level": "hard"}),
         (["--env.options.n=3"], {"env.options.n": 3}),
+        (["--env.options.max-steps", "3"], {"env.options.max_steps": 3}),
         (["--annotator.model", "a/b"], {"annotator.model": "a/b"}),
     ],
 )

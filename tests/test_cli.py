@@ -169,6 +169,8 @@ def test_doctor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "tiny", "--budget", "smoke", "--dir", place]) == 0
     out = capsys.readouterr().out
     assert "nothing is missing" in out and "env steps" in out and "annotator: oracle" in out
+    assert "tiny image 'image': 16×16×3 uint8 → 16×16×3\n" in out
+    assert " random steps, " in out and "tiny episodes: " in out
     assert cli.main(["doctor", "gym:CartPole-v1", "--dir", place, "--annotator", "oracle"]) == 1
     assert "missing: " in capsys.readouterr().out
 

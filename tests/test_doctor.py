@@ -112,6 +112,34 @@ def test_dollars_need_prices() -> None:
     assert "1.32 $" in str(found)
 
 
+def test_members_and_a_second_annotator_are_asked_and_paid_too() -> None:
+    prices = {"annotator.price_in": 1.0, "annotator.price_out": 10.0}
+    asked = {
+        "annotate.pairs": 1000,
+        "annotator.kind": "mixed",
+        "annotator.members": ("vlm@one=2", "vlm@other", "oracle"),
+        "annotator.second": "vlm@judge",
+        "annotator.second_share": 0.5,
+    }
+    found = doctor.estimate(with_dotted(preset(), asked | prices))
+    assert found.queries == 3500
+    assert found.dollars == pytest.approx(2500 * 1.32e-3)  # the oracle is free
+    assert doctor.estimate(with_dotted(preset(), asked)).dollars is None  # unknown models
+
+
+def test_a_second_annotator_beside_a_free_one_is_paid() -> None:
+    asked = {"annotate.pairs": 1000, "annotator.kind": "oracle", "annotator.second": "vlm"}
+    prices = {"annotator.price_in": 1.0, "annotator.price_out": 10.0}
+    assert doctor.estimate(with_dotted(preset(), asked | prices)).dollars == pytest.approx(0.132)
+
+
+def test_a_member_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    asked = {"annotator.kind": "mixed", "annotator.members": ("oracle", "vlm")}
+    (problem,) = doctor.problems(with_dotted(preset("tiny"), asked))
+    assert "sensei-rl[vlm]" in problem
+
+
 def test_larger_networks_take_longer() -> None:
     hours = [doctor.estimate(preset(size=size)).hours for size in ("xs", "s", "m", "l")]
     assert hours == sorted(hours) and hours[0] < hours[-1]
@@ -128,6 +156,8 @@ def test_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = doctor.problems(config)
     assert "sensei-rl[minihack]" in first and "sensei-rl[vlm]" in second
     assert doctor.problems(preset("tiny")) == []
+    by_id = doctor.problems(preset("minihack:MiniHack-Room-5x5-v0"))
+    assert len(by_id) == 1 and "sensei-rl[minihack]" in by_id[0]
 
 
 def test_full_disk_and_small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,11 +172,10 @@ def test_full_disk_and_small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "--explore.replay-gb" in disk and "larger machine" in memory
 
 
-def test_environment_without_extras_is_described() -> None:
+def test_environment_that_nobody_can_label() -> None:
     spec = EnvSpec(ObsSpec(None, ("x", "y")), ActionSpec((3,), 2))
-    offered, missing = doctor.environment_lines(spec, preset("gym:CartPole-v1"))
-    assert offered[0] == "sees vector of 2; acts by 3 choices and 2 numbers"
-    assert len(missing) == 1 and "--annotator" in missing[0]
+    offered, missing = doctor.annotator_lines(spec, preset("gym:CartPole-v1"))
+    assert offered == [] and len(missing) == 1 and "--annotator" in missing[0]
 
 
 def test_kept_collected_episodes_are_counted() -> None:

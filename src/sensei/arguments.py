@@ -153,7 +153,8 @@ def _take_options(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             continue
         if not equals and not words:
             raise UsageError(f"{word} has no value: give one after it")
-        options[name.removeprefix(_OPTIONS)] = yaml.safe_load(value if equals else words.pop(0))
+        option = name.removeprefix(_OPTIONS).replace("-", "_")
+        options[option] = yaml.safe_load(value if equals else words.pop(0))
     return left, options
 
 

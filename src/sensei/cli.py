@@ -14,7 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sensei.types import SenseiError, Stopped, UsageError
 
@@ -159,8 +159,12 @@ def _doctor(config: RunConfig) -> int:
         print(line)
     found = doctor.problems(config)
     if not found:
-        offered, found = doctor.environment_lines(_spec(config), config)
-        for line in offered:
+        from sensei.envs.trial import try_out
+
+        trial = try_out(config.env, config.seed)
+        offered, found = doctor.annotator_lines(trial.spec, config)
+        found = [*trial.problems, *found]
+        for line in [*trial.lines, *offered]:
             print(f"{config.env.name} {line}")
     print(f"{config.dir}: {doctor.estimate(config)}")
     for problem in found:
@@ -170,24 +174,15 @@ def _doctor(config: RunConfig) -> int:
     return FAILED if found else 0
 
 
-def _spec(config: RunConfig) -> Any:
-    from sensei.envs import make_env, wrap_env
-
-    env = make_env(config.env.name, seed=config.seed, **config.env.options)
-    try:
-        return wrap_env(env, image_size=config.env.image_size).spec
-    finally:
-        env.close()
-
-
 def _presets(words: list[str]) -> int:
     from sensei.presets import PRESETS
 
     if words and words[0] not in ("-h", "--help"):
         raise UsageError(f"sensei presets takes no words, not {words[0]!r}")
     for name, preset in PRESETS.items():
-        print(f"{name:10} {preset.about}")
-    print("gym:ID     any registered Gymnasium environment")
+        print(f"{name:16} {preset.about}")
+    print("gym:ID           any registered Gymnasium environment")
+    print("minihack:ID      any registered level of MiniHack, say minihack:MiniHack-Room-5x5-v0")
     print("module:callable  your own: a callable that returns a gymnasium.Env")
     return 0
 

@@ -9,7 +9,8 @@ import os
 import shutil
 from pathlib import Path
 
-from sensei.annotate.annotator import prices_of, resolve
+from sensei.annotate.annotator import AnnotatorConfig, prices_of, resolve
+from sensei.annotate.build import member_config
 from sensei.annotate.wire import Usage
 from sensei.core.config import SIZES, AgentConfig
 from sensei.presets import RunConfig
@@ -66,16 +67,24 @@ TOKENS_IN, TOKENS_OUT = 1_200, 12
 EXTRAS = {
     "keychest": "minihack",
     "keyroom": "minihack",
+    "keyroom-s5": "minihack",
+    "minihack": "minihack",
     "robodesk": "robodesk",
     "keyquest": "gameboy",
     "pokemon": "gameboy",
+    "crafter": "crafter",
+    "craftax": "jaxenvs",
+    "craftax-classic": "jaxenvs",
 }
 _MODULES = {
     "minihack": ("nle", "minihack"),
     "gameboy": ("pyboy",),
     "robodesk": ("mujoco", "robodesk"),
+    "crafter": ("crafter", "numba"),
+    "jaxenvs": ("craftax",),
     "vlm": ("openai",),
     "text": ("tokenizers",),
+    "ppo": ("stable_baselines3",),
 }
 
 
@@ -89,6 +98,7 @@ class Estimate:
     disk_gb: float
     memory_gb: float
     queries: int
+    """Questions to everybody who is asked: a mixture's members and a second annotator, too."""
     dollars: float | None
     """None where no price is known, which includes annotators that cost nothing."""
 
@@ -103,23 +113,27 @@ class Estimate:
 
 def estimate(config: RunConfig) -> Estimate:
     """Add up what every stage of ``config`` will take."""
-    rounds = config.generations if config.uses_reward else 1
+    ppo = config.explore.method == "ppo"
+    rounds = config.generations if config.uses_reward else 0 if ppo else 1
     batch = config.agent.batch * config.agent.length
     tasks = len(config.solve.tasks)
     steps = rounds * config.explore.env_steps + tasks * config.solve.env_steps
     learned = rounds * max(0, config.explore.env_steps - config.explore.prefill)
     updates = learned * config.explore.train_ratio / batch + config.explore.offline_updates
     updates += tasks * config.solve.offline_updates
-    updates += tasks * config.solve.env_steps * config.solve.train_ratio / batch
-    queries = frames = 0
+    # PPO's updates take a few per cent of ours, its time is that of the environments.
+    updates += 0 if ppo else tasks * config.solve.env_steps * config.solve.train_ratio / batch
+    questions = frames = 0
     if config.uses_reward or config.explore.keep_collected:
         steps += config.collect.env_steps
         frames = config.collect.label_frames + rounds * config.explore.label_frames
         if config.collect.policy == "p2e":
             updates += config.collect.env_steps * config.explore.train_ratio / batch
     if config.uses_reward:
-        queries = rounds * config.annotate.pairs * config.annotator.repeats
-        queries *= 2 if config.annotator.orders == "both" else 1
+        online = config.explore.online_rounds * config.explore.online_pairs
+        questions = rounds * (config.annotate.pairs + online) * config.annotator.repeats
+        questions *= 2 if config.annotator.orders == "both" else 1
+    asked = [(who, round(share * questions)) for who, share in _asked(config.annotator)]
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
     seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
     return Estimate(
@@ -128,8 +142,8 @@ def estimate(config: RunConfig) -> Estimate:
         hours=(seconds + (2 + rounds) * STARTUP_SECONDS) / 3600,
         disk_gb=_disk_gb(config, frames),
         memory_gb=update_gb(config.agent) + PROCESS_GB_PER_WORKER * config.env.processes,
-        queries=queries,
-        dollars=_dollars(config, queries),
+        queries=sum(queries for _, queries in asked),
+        dollars=_dollars(asked),
     )
 
 
@@ -138,24 +152,15 @@ def problems(config: RunConfig) -> list[str]:
     return [*_missing_extras(config), *_disk_problems(config), *_memory_problems(config)]
 
 
-def environment_lines(spec: EnvSpec, config: RunConfig) -> tuple[list[str], list[str]]:
-    """Say what the environment offers, and which of the run's wishes it cannot serve."""
-    inputs = [f"image {spec.obs.image}"] if spec.obs.image else []
-    inputs += [f"vector of {len(spec.obs.vector)}"] if spec.obs.vector else []
-    acts = [f"{choices} choices" for choices in spec.action.discrete]
-    acts += [f"{spec.action.continuous} numbers"] if spec.action.continuous else []
-    offered = [
-        f"sees {' and '.join(inputs) or 'nothing'}; acts by {' and '.join(acts)}",
-        f"events: {', '.join(spec.events) or 'none, so the report counts none'}",
-        f"extra rewards: {', '.join(spec.rewards) or 'none'}",
-        "label picture: "
-        + ("its own" if spec.has_label_picture else "none, annotators see the agent's image"),
-    ]
+def annotator_lines(spec: EnvSpec, config: RunConfig) -> tuple[list[str], list[str]]:
+    """Say who will label, or what stands in the way of it."""
+    if not config.uses_reward:
+        return [f"annotator: none, {config.explore.method} needs no labels"], []
     try:
         annotator = resolve(config.annotator, spec.has_oracle, config.env.name)
     except SenseiError as error:
-        return offered, [str(error)]
-    return [*offered, f"annotator: {annotator.kind}"], []
+        return [], [str(error)]
+    return [f"annotator: {annotator.kind}"], []
 
 
 def facts() -> list[str]:
@@ -198,17 +203,42 @@ def _disk_gb(config: RunConfig, frames: int) -> float:
     return sum(stored) + frames * LABEL_PICTURE_BYTES / 1e9
 
 
-def _dollars(config: RunConfig, queries: int) -> float | None:
-    if config.annotator.kind != "vlm" and config.annotator.price_in is None:
+def _asked(config: AnnotatorConfig) -> list[tuple[AnnotatorConfig, float]]:
+    """Everybody who is asked, members of a mixture one by one, and about which share of the pairs.
+
+    Raises:
+        UsageError: a member or the second annotator cannot be read.
+    """
+    asked = [(config, 1.0)]
+    if config.kind == "mixed":
+        members = (member_config(config, who, "annotator.members") for who in config.members)
+        asked = [(member, 1.0) for member, _ in members]
+    if config.second:
+        second, _ = member_config(config, config.second, "annotator.second")
+        asked.append((second, config.second_share))
+    return asked
+
+
+def _dollars(asked: list[tuple[AnnotatorConfig, int]]) -> float | None:
+    """Add up what the models among them cost; ``auto`` counts as one where it has a price."""
+    costs = []
+    for who, queries in asked:
+        if who.kind == "vlm" or (who.kind == "auto" and who.price_in is not None):
+            price = prices_of(who).of(Usage(TOKENS_IN, TOKENS_OUT))
+            costs.append(None if price is None else queries * price)
+    if not costs or None in costs:
         return None
-    price = prices_of(config.annotator).of(Usage(TOKENS_IN, TOKENS_OUT))
-    return None if price is None else queries * price
+    return sum(cost for cost in costs if cost is not None)
 
 
 def _missing_extras(config: RunConfig) -> list[str]:
-    wanted = [EXTRAS[config.env.name]] if config.env.name in EXTRAS else []
-    if config.uses_reward and config.annotator.kind in ("vlm", "text"):
-        wanted.append(config.annotator.kind)
+    name = config.env.name.partition(":")[0]
+    wanted = [EXTRAS[name]] if name in EXTRAS else []
+    if config.uses_reward:
+        kinds = {who.kind for who, _ in _asked(config.annotator)}
+        wanted += sorted(kinds & {"vlm", "text"})
+    if config.explore.method == "ppo":
+        wanted.append("ppo")
     return [
         f"the extra {extra!r} is not installed: pip install 'sensei-rl[{extra}]'"
         for extra in wanted

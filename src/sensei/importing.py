@@ -19,7 +19,7 @@ from sensei.data.images import encode_png
 from sensei.data.label_store import LabelStore
 from sensei.data.motif import CHOICES, MotifFolder, read_motif
 from sensei.data.records import Answer, Frame, Pair, Query
-from sensei.envs.observations import resize
+from sensei.envs.pictures import resize
 from sensei.fields import with_dotted
 from sensei.presets import RunConfig
 from sensei.run.progress import Progress

@@ -35,6 +35,8 @@ def load(
     """
     workspace = Workspace(run)
     config = updated(RunConfig(), workspace.config())
+    if config.explore.method == "ppo":
+        raise UsageError(f"{run} was solved by PPO, whose policy is not ours to load: evaluate it")
     if task is None and config.explore.method == "random":
         raise UsageError(f"{run} explored by chance: there is no explorer, name a solved task")
     key = stage_key("solve", task=task) if task else "explore"

@@ -23,8 +23,10 @@ from sensei.stages.config import (
     EvaluateConfig,
     ExploreConfig,
     Method,
+    PpoConfig,
     ReportConfig,
     SolveConfig,
+    check_online,
 )
 from sensei.types import UsageError
 
@@ -52,6 +54,7 @@ class RunConfig:
     distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
     explore: ExploreConfig = dataclasses.field(default_factory=ExploreConfig)
     solve: SolveConfig = dataclasses.field(default_factory=SolveConfig)
+    ppo: PpoConfig = dataclasses.field(default_factory=PpoConfig)
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
@@ -70,6 +73,10 @@ class RunConfig:
                 f"generations is {self.generations}, but method {self.explore.method!r} uses no "
                 "labels: give --generations 1, or another --method"
             )
+
+        if self.explore.online_every:
+            kinds = (self.annotator.kind, *self.annotator.members)
+            check_online(self.explore, self.distill, self.uses_reward, kinds)
 
     @property
     def uses_reward(self) -> bool:
@@ -90,6 +97,9 @@ class Preset:
     """Fields, by dotted name, whose published values are this environment's own."""
 
 
+_KEYROOM = AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10))
+"""KeyRoom-S15 column of the paper's hyper-parameters, and ours where things are found and used."""
+
 PRESETS: dict[str, Preset] = {
     "keychest": Preset(
         "MiniHack: find the key in one room, open the chest in another",
@@ -100,7 +110,12 @@ PRESETS: dict[str, Preset] = {
     "keyroom": Preset(
         "MiniHack KeyRoom-S15: find the key, unlock the door, reach the stairs",
         EnvConfig(name="keyroom"),
-        # KeyRoom-S15 column of the paper's hyper-parameters.
+        _KEYROOM,
+    ),
+    "keyroom-s5": Preset(
+        "MiniHack KeyRoom-S5: the same in a 5×5 room; random actions solve a quarter of it",
+        EnvConfig(name="keyroom-s5"),
+        # Ours; KeyRoom-S15's weights.
         AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
     ),
     "robodesk": Preset(
@@ -114,8 +129,7 @@ PRESETS: dict[str, Preset] = {
     "keyquest": Preset(
         "a free Game Boy game: find the key, unlock the door, open the chest behind it",
         EnvConfig(name="keyquest"),
-        # Ours; KeyRoom's weights, because the task has the same shape.
-        AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10)),
+        _KEYROOM,
     ),
     "pokemon": Preset(
         "Pokémon Red with your own cartridge image (SENSEI_POKEMON_ROM), up to the first gym",
@@ -123,6 +137,11 @@ PRESETS: dict[str, Preset] = {
         # Pokémon column of the paper's hyper-parameters; the task channel weighs 1 in both.
         AgentConfig(quantile=0.60, explore=(0.025, 0.5), go=(0.5, 0.1), task_weight=1.0),
     ),
+    "crafter": Preset("gather, craft and survive: 22 achievements", EnvConfig("crafter"), _KEYROOM),
+    # Written in JAX: 16 copies step as one batch on the device, in the learner's own process.
+    "craftax-classic": Preset("Crafter anew", EnvConfig("craftax-classic", 16, 0), _KEYROOM),
+    "craftax": Preset("nine floors, 67 achievements", EnvConfig("craftax", 16, 0), _KEYROOM),
+    "navix": Preset("MiniGrid's levels (env.options.level)", EnvConfig("navix", 16, 0), _KEYROOM),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
         EnvConfig(name="tiny", image_size=16),
@@ -234,7 +253,7 @@ def preset(
     """Return the configuration of a named run.
 
     Args:
-        name: a preset, or an environment of the user's own: ``gym:ID`` or ``module:callable``.
+        name: a preset, ``minihack:ID``, or the user's own: ``gym:ID`` or ``module:callable``.
         budget: how long it may take: smoke, quick, day or paper.
         size: of the networks: xs, s, m or l; the budget's own when None.
         method: of exploration.

@@ -34,3 +34,16 @@ def make_store(tmp_path):
     yield make
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def noise_store(tmp_path):
+    """A store with eight pairs of noisy pictures, no two alike, for models that only look."""
+    rng = np.random.default_rng(0)
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        store.add_frames(
+            Frame("collect", 0, 0, i // 6, i, encode_png(rng.integers(0, 256, (16, 16, 3), "u1")))
+            for i in range(30)
+        )
+        draw(store, "uniform", 8, rng)
+        yield store

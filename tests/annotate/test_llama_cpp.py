@@ -10,10 +10,6 @@ from sensei.annotate.annotator import AnnotatorConfig
 from sensei.annotate.build import build_annotator
 from sensei.annotate.quality import quality
 from sensei.annotate.run import annotate
-from sensei.data.images import encode_png
-from sensei.data.label_store import LabelStore
-from sensei.data.pairs import draw
-from sensei.data.records import Frame
 
 PAIRS = 8
 
@@ -35,46 +31,33 @@ def base_url(tmp_path_factory):
     del server
 
 
-@pytest.fixture
-def store(tmp_path):
-    """A store with pairs of noisy pictures, no two alike."""
-    rng = np.random.default_rng(0)
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        store.add_frames(
-            Frame("collect", 0, 0, i // 6, i, encode_png(rng.integers(0, 256, (16, 16, 3), "u1")))
-            for i in range(30)
-        )
-        draw(store, "uniform", PAIRS, rng)
-        yield store
-
-
 def configure(base_url: str, wire: str) -> AnnotatorConfig:
     return AnnotatorConfig(
         kind="vlm", base_url=base_url, prompt="generic", wire=wire, orders="both", concurrency=2
     )
 
 
-def test_auto_finds_log_probabilities_and_the_order_is_measured(store, base_url):
+def test_auto_finds_log_probabilities_and_the_order_is_measured(noise_store, base_url):
     config = configure(base_url, "auto")
-    summary = annotate(store, build_annotator(config), config)
+    summary = annotate(noise_store, build_annotator(config), config)
     assert (summary.asked, summary.labelled, summary.wire) == (2 * PAIRS, 2 * PAIRS, "logprobs")
     # A route that is not there and two pictures' fields that are not implemented, each asked once.
     assert summary.requests == 2 * PAIRS + 3
-    answers, labels = store.answers(), store.labels()
+    answers, labels = noise_store.answers(), noise_store.labels()
     assert np.all(answers.tokens > 100) and np.all(answers.latency_s > 0)
     assert len(np.unique(answers.p_second)) > PAIRS  # it looks at the pictures
     swapped = answers.shown == "swapped"
     one, other = answers.p_second[~swapped], answers.p_second[swapped]
     np.testing.assert_allclose(labels.y, (one + 1 - other) / 2, atol=1e-6)
     turned = (one > 0.5) == (other > 0.5)  # the same place, thus another picture
-    measured = quality(store).order_inconsistency
+    measured = quality(noise_store).order_inconsistency
     assert measured is not None and measured.n == PAIRS
     assert measured.value == np.mean(turned)
 
 
-def test_the_same_question_has_the_same_answer_over_json(store, base_url):
+def test_the_same_question_has_the_same_answer_over_json(noise_store, base_url):
     config = dataclasses.replace(configure(base_url, "json"), repeats=2)
-    annotate(store, build_annotator(config), config)
-    agreement = quality(store).self_agreement
+    annotate(noise_store, build_annotator(config), config)
+    agreement = quality(noise_store).self_agreement
     assert agreement is not None and agreement.share.value == 1.0
-    assert set(store.answers().wire) == {"json"}
+    assert set(noise_store.answers().wire) == {"json"}

@@ -151,3 +151,14 @@ def test_a_password_in_a_member_is_refused_and_not_repeated():
         with pytest.raises(UsageError, match="a name or password") as error:
             AnnotatorConfig(**fields)
         assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("who", [{"members": ("oracle", "vlm@one")}, {"second": "vlm@one"}])
+def test_a_budget_needs_the_prices_of_everybody(who):
+    kind = "mixed" if "members" in who else "oracle"
+    url = "http://localhost:9/v1"
+    config = AnnotatorConfig(kind=kind, budget=5.0, base_url=url, prompt="generic", **who)
+    make = build_second if "second" in who else build_annotator
+    with pytest.raises(UsageError, match=r"budget is 5.0 but the prices of one are unknown.*token"):
+        make(config)
+    make(AnnotatorConfig(**vars(config) | {"price_in": 0.1, "price_out": 0.2}))

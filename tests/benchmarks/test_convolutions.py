@@ -25,11 +25,11 @@ def test_they_fit_into_the_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, key = ObsSpec(IMAGE), jax.random.key(0)
     config = AgentConfig(size=SIZES["xs"])
 
-    def make(depth: int) -> tuple[WorldModel, WorldModel]:
+    def make() -> tuple[WorldModel, WorldModel]:
         model = WorldModel(spec, ActionSpec((3,)), ("task",), config, key=key)
-        return model, with_convolutions(model, IMAGE, depth, key=key)
+        return model, with_convolutions(model, IMAGE, key=key)
 
-    both = eqx.filter_eval_shape(make, 8)
+    both = eqx.filter_eval_shape(make)
     sizes = [sum(x.size for x in jax.tree.leaves((m.encoder, m.decoder))) for m in both]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
@@ -40,5 +40,15 @@ def test_they_fit_into_the_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
     image = jax.ShapeDtypeStruct((2, *IMAGE), np.uint8)
     assert eqx.filter_eval_shape(look, both[1], image)["image"].shape == (2,)
-    with pytest.raises(ValueError, match="depth is 4"):
-        make(4)
+
+
+def test_they_double_up_to_the_patches_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every one halves the side until it is 4; what cannot be halved so is refused."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from convolutions import channels
+
+    assert channels((64, 64, 3), 64) == [8, 16, 32, 64]
+    assert channels((16, 16, 3), 64) == [32, 64]
+    for side, last in ((48, 64), (4, 64), (64, 4)):
+        with pytest.raises(ValueError, match=f"image side {side} and {last} channels"):
+            channels((side, side, 3), last)

@@ -1,4 +1,4 @@
-"""The page on performance says what the files of measurements say."""
+"""The pages with measurements say what the files say."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ tables = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(tables)
 
 
-def test_the_page_is_up_to_date() -> None:
-    page = tables.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", tables.PAGES, ids=lambda path: path.stem)
+def test_the_page_is_up_to_date(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
     assert tables.render(page, tables.RESULTS) == page, "run: python benchmarks/tables.py"
     assert set(re.findall(r"<!-- table ([\w-]+) -->", page)) <= tables.TABLES.keys()
 
@@ -26,11 +27,12 @@ def test_a_table_follows_its_file(tmp_path: Path) -> None:
     page = "before\n<!-- table environments -->\nold\n<!-- end -->\nafter\n"
     missing = tables.render(page, tmp_path)
     assert "python benchmarks/environments.py --json results/bench/environments.json" in missing
-    speeds = {"keychest": {"1_process": 1234.4, "2_processes": 2345.6}}
-    found = {"steps_per_second": speeds, "load_average_before": 0.25}
+    speed = {"1_process": 1234.4, "2_processes": 2345.6}
+    speed |= {"load_average_before": 0.25, "processor_ms_a_step": 0.512}
+    found = {"steps_per_second": {"keychest": speed}, "cores": 2}
     (tmp_path / "environments.json").write_text(json.dumps(found))
     made = tables.render(missing, tmp_path)
-    assert "| keychest | 1,234 | 2,346 |" in made
+    assert "| keychest | 1,234 | 2,346 | 0.2 | 0.51 |" in made
     assert made.startswith("before\n") and made.endswith("<!-- end -->\nafter\n")
     assert tables.render(made, tmp_path) == made
 
@@ -53,3 +55,25 @@ def test_a_peer_is_compared_with_our_step_of_the_same_kind(times: float) -> None
     ratio = {line.split(" | ")[0][2:]: line.split(" | ")[3] for line in lines[2:7]}
     assert ratio["p2e_dv3_exploration"] == ratio["dreamer_v3"] == f"{times:.2f}"
     assert ratio["sensei"] == ratio["p2e"] == ratio["dreamer"] == "1.00"
+
+
+def test_a_task_has_a_row_for_each_world_model(tmp_path: Path) -> None:
+    """Two seeds: the mean return of the greedy episodes, and of the learning curve."""
+
+    def run(at_end: float, curve: list[float]) -> dict:
+        greedy = {"return": at_end, "steps": 10.0}
+        return {"greedy": greedy, "curve": [[i, y] for i, y in enumerate(curve)]}
+
+    runs = {
+        "keyroom-s5-patches-0": run(0.5, [0.0, 0.5]),
+        "keyroom-s5-patches-1": run(1.0, [0.5, 1.0]),
+        "keyroom-s5-convolutions-0": run(0.0, [0.0]),
+    }
+    found = {"runs": runs, "settings": {"tasks": {"keyroom-s5": {"best": 1.0}}}}
+    (tmp_path / "vision-tasks.json").write_text(json.dumps(found))
+    patches, convolutions = tables.table("vision-tasks", tmp_path)[2:]
+    assert patches == (
+        "| keyroom-s5 | patches | 2 | 0.75 (0.50 to 1.00) | 1.00 | 10.00 (10.00 to 10.00) "
+        "| 0.50 (0.25 to 0.75) |"
+    )
+    assert convolutions.startswith("| keyroom-s5 | convolutions | 1 | 0.00 ")

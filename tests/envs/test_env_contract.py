@@ -11,7 +11,8 @@ from gymnasium import spaces
 
 from sensei.envs import EnvConfig, describe, make_adapter, make_env, row_fields, wrap_env
 from sensei.envs.actions import ActionCodec
-from sensei.envs.observations import ObsReader, resize
+from sensei.envs.observations import ObsReader
+from sensei.envs.pictures import resize
 from sensei.testing.envs import CueReward, LastAction, Misbehaving, PointMass, TimeLimitOne
 from sensei.types import SenseiError
 
@@ -59,6 +60,12 @@ ODD = [
     (spaces.Dict({"a": image_space(20, 20, 3), "b": image_space(30, 30)}), (16, 16, 4), 0),
     (spaces.Dict({"eye": image_space(20, 20, 3), "arm": spaces.Tuple([real(2), real(1)])}), ..., 3),
     (spaces.Box(-np.inf, np.inf, (21, 79), np.float64), None, 21 * 79),
+    (image_space(3, 16, 16), (16, 16, 3), 0),
+    (image_space(4, 20, 24, 3), (16, 16, 12), 0),
+    (image_space(2, 3, 20, 24), (16, 16, 6), 0),
+    (spaces.Box(0, 255, (20, 24, 3), np.int64), (16, 16, 3), 0),
+    (spaces.Box(-1.0, 1.0, (20, 24, 3), np.float32), (16, 16, 3), 0),
+    (spaces.Box(0, 5976, (21, 79), np.int16), None, 21 * 79),
 ]
 
 
@@ -112,6 +119,19 @@ def test_float_picture_is_scaled_to_bytes():
     assert reader.image(np.full((16, 16, 1), 0.5, np.float32))[0, 0, 0] == 128
 
 
+def test_frames_of_a_stack_are_channels_in_order():
+    stack = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    read = ObsReader(image_space(2, 16, 16, 3), 16).image(stack)
+    np.testing.assert_array_equal(read, np.concatenate(list(stack), axis=-1))
+
+
+def test_float_picture_of_any_range_is_scaled_to_bytes():
+    reader = ObsReader(spaces.Box(-1.0, 3.0, (16, 16, 1), np.float32), 16)
+    picture = np.full((16, 16, 1), -1.0, np.float32)
+    picture[0, 0], picture[0, 1] = 3.0, 1.0
+    assert reader.image(picture)[0, :3, 0].tolist() == [255, 128, 0]
+
+
 def action_spaces() -> st.SearchStrategy[spaces.Space]:
     leaf = st.one_of(
         st.builds(spaces.Discrete, st.integers(1, 5), start=st.integers(-3, 3)),
@@ -148,6 +168,11 @@ def test_discrete_blocks_come_before_numbers():
     action = codec.decode(np.array([0, 0, 1, -1.0, 0.0], np.float32))
     assert action["tool"] == 7
     np.testing.assert_allclose(action["push"], [-2.0, 1.0])
+
+
+def test_number_without_axes_is_decoded_to_an_array():
+    action = ActionCodec(spaces.Box(-2.0, 2.0, (), np.float32)).decode(np.ones(1, np.float32))
+    assert isinstance(action, np.ndarray) and action.shape == () and action == 2.0
 
 
 def test_several_blocks_decode_each_for_itself():
@@ -204,6 +229,67 @@ def test_old_reset_is_explained():
 
     with pytest.raises(SenseiError, match="old gym"):
         wrap_env(Old())
+
+
+def test_reset_without_seed_is_refused():
+    class Unseeded(LastAction):
+        def reset(self):
+            return super().reset()
+
+    for env in (Unseeded(), gymnasium.wrappers.TimeLimit(Unseeded(), 5)):
+        with pytest.raises(SenseiError, match=r"Unseeded\.reset\(\) takes no seed.*seed=None, opt"):
+            wrap_env(env)
+
+
+def test_type_error_inside_reset_is_the_environments_own():
+    class Broken(LastAction):
+        def reset(self, *, seed=None, options=None):
+            return len(5)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="has no len"):
+        wrap_env(Broken())
+
+
+def test_space_of_another_package_is_refused():
+    class Foreign(LastAction):
+        def __init__(self):
+            super().__init__()
+            self.action_space = object()  # type: ignore[assignment]
+
+    with pytest.raises(SenseiError, match=r"action_space is a builtins\.object, not a space"):
+        wrap_env(Foreign())
+
+
+@pytest.mark.parametrize("reward", [None, "much", np.zeros(2)])
+def test_reward_that_is_no_number_is_refused(reward):
+    env = LastAction()
+    env.step = lambda action: (np.zeros(3, np.float32), reward, False, False, {})  # type: ignore
+    adapter = wrap_env(env)
+    adapter.reset(0)
+    with pytest.raises(SenseiError, match="rewards must be finite numbers"):
+        adapter.step(np.eye(3, dtype=np.float32)[0])
+
+
+def test_number_too_large_for_the_agent_is_refused():
+    reader = ObsReader(spaces.Box(-np.inf, np.inf, (2,), np.float64), 16)
+    with pytest.raises(SenseiError, match=r"'obs' has the number 1e\+300 .*float32 can hold"):
+        reader.vector(np.array([0.0, 1e300]))
+
+
+def test_too_many_numbers_name_where_they_are():
+    space = spaces.Dict({"a": real(2), "scan": real(300, 300, 2)})
+    with pytest.raises(SenseiError, match=r"most in 'scan'.*FilterObservation"):
+        ObsReader(space, 16)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3)), np.zeros((8, 8, 2), np.uint8)])
+def test_label_picture_of_another_kind_is_refused(picture):
+    env = LastAction()
+    env.render_label = lambda: picture  # type: ignore[attr-defined]
+    adapter = wrap_env(env)
+    adapter.reset(0)
+    with pytest.raises(SenseiError, match=r"render_label\(\) gave .*not uint8"):
+        adapter.label_frame()
 
 
 def test_text_observation_is_refused():
@@ -293,10 +379,15 @@ def test_render_gives_the_image_when_asked():
     assert adapter.spec.obs.image == (32, 32, 3)
     assert adapter.spec.obs.vector == ("key",)
     assert adapter.reset(0)["image"].shape == (32, 32, 3)
-    assert "image: from render()" in describe(adapter)
+    assert describe(adapter)[0] == "image: from render() → 32×32×3 by area"
 
 
 def test_describe_says_what_was_found():
     lines = "\n".join(describe(wrap_env(make_env("tiny"))))
-    for words in ("16×16×3 'image'", "64×64×3", "1 numbers (key)", "choices of 5", "oracle: yes"):
+    for words in (
+        "image 'image': 16×16×3 uint8 → 64×64×3 by area",
+        "numbers 'key': Box 1 → key",
+        "action: Discrete(5) → one-hot",
+        "oracle: yes",
+    ):
         assert words in lines

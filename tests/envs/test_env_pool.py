@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from sensei.envs import EnvConfig
+from sensei.envs.health import Health, WorkerDied
 from sensei.envs.pool import EnvPool, episode_seed
+from sensei.testing.envs import LastAction
 from sensei.types import SenseiError, UsageError
 
 MISBEHAVING = "sensei.testing.envs:Misbehaving"
@@ -148,7 +150,7 @@ def test_a_hang_is_ended_after_the_timeout(caplog):
         rows = play(pool, 9)
         assert time.monotonic() - start < 20.0
         assert pool.restarts == 1
-    assert "no answer for 1 s" in caplog.text
+    assert "environment 0 gave no answer for 1 s" in caplog.text
     assert rows[7]["is_first"].all()
 
 
@@ -158,6 +160,53 @@ def test_an_environment_that_always_fails_is_given_up():
         pool.step(actions_for(pool, 0))
         with pytest.raises(SenseiError, match=r"failed 5 times in a row: .*exit code 7"):
             play(pool, 20)
+
+
+def test_an_environment_that_fails_after_every_episode_is_given_up(caplog):
+    options = {"misdeed": "raise", "at": 5, "length": 4}
+    with EnvPool(EnvConfig(MISBEHAVING, 2, 1, options=options), seed=0) as pool:
+        with pytest.raises(SenseiError, match=r"failed 5 times in a row: .*simulation exploded"):
+            play(pool, 100)
+        assert pool.restarts == 5
+    assert "in _misbehave" in caplog.text and "This was environment 0." in caplog.text
+
+
+def test_failures_far_apart_are_forgiven():
+    """An episode takes 5 calls; in 50 each environment finishes 10."""
+    health = Health("x", range(2))
+    ended = np.array([[False, False]] * 4 + [[True, False]])
+    for _ in range(20):
+        health.died(WorkerDied("why"))
+        for _ in range(10):
+            for row in ended:
+                health.lived(row)
+    for _ in range(4):
+        health.died(WorkerDied("why"))
+        for row in ended:
+            health.lived(row)
+    with pytest.raises(SenseiError, match="environments 0-1 of x failed 5 times in a row: why"):
+        health.died(WorkerDied("why"))
+
+
+def test_slow_environments_are_not_taken_for_hung_ones():
+    """Four steps of 0.3 s: together more than the time-out, each less."""
+    options = {"seconds": 0.3}
+    config = EnvConfig("test_env_pool:Slow", 4, 1, timeout_s=1.0, options=options)
+    with EnvPool(config, seed=0) as pool:
+        play(pool, 2)
+        assert pool.restarts == 0
+
+
+class Slow(LastAction):
+    """Takes its time for every step."""
+
+    def __init__(self, seconds: float):
+        super().__init__()
+        self.seconds = seconds
+
+    def step(self, action):
+        time.sleep(self.seconds)
+        return super().step(action)
 
 
 @pytest.mark.parametrize("processes", [0, 1])
@@ -171,7 +220,8 @@ def test_our_own_errors_reach_the_user_at_once(processes):
         EnvPool(EnvConfig("keychst", processes=processes), seed=0)
 
 
-def test_closing_leaves_no_process_behind():
+def test_closing_leaves_no_process_behind(monkeypatch):
+    monkeypatch.setattr("sensei.envs.worker._TIDY_S", 60.0)  # they leave by themselves
     pool = EnvPool(tiny(2), seed=0)
     pool.step(actions_for(pool, 0))
     processes = [worker._process for worker in pool._workers]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,15 +149,18 @@ def test_time_limit_truncates() -> None:
     made.close()
 
 
-class Adapted(GameBoyEnv):
-    """The adapter of the docs: which buttons, which bytes."""
+DOCS = Path(__file__).parents[2] / "docs" / "gameboy.md"
 
-    buttons: ClassVar[tuple[str, ...]] = ("up", "right", "down", "left", "a")
-    watched: ClassVar[Mapping[str, int]] = {"key": 0xC007, "door": 0xC008}
-    default_frames, default_hold = 5, 3
 
-    def reward(self, before, now) -> float:
-        return float(now["door"] - before["door"])
+def adapter_of_the_docs() -> type[GameBoyEnv]:
+    """Run the page's example: which buttons, which bytes."""
+    code = re.findall(r"```python\n# my_game.py\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code[0], str(DOCS), "exec"), names)
+    return names["MyGame"]
+
+
+Adapted = adapter_of_the_docs()
 
 
 def test_any_cartridge_with_a_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:

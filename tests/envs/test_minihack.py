@@ -11,16 +11,23 @@ import pytest
 pytest.importorskip("minihack.base")
 
 from sensei.envs import make_env
-from sensei.envs.minihack import KeyChest, KeyRoom, MiniHackEnv
+from sensei.envs.minihack import (
+    PUBLISHED,
+    KeyChest,
+    KeyRoom,
+    KeyRoomS5,
+    MiniHackEnv,
+    MultiRoomChestN4,
+)
 from sensei.envs.minihack_game import nethack
 from sensei.envs.minihack_tiles import crop_around, draw, shrink, tile_table
 from sensei.testing.solvers import solve
 from sensei.types import SenseiError
 
-LEVELS = [KeyChest, KeyRoom]
+LEVELS = [KeyChest, KeyRoom, KeyRoomS5]
 
 
-@pytest.fixture(params=LEVELS, ids=["keychest", "keyroom"])
+@pytest.fixture(params=LEVELS, ids=["keychest", "keyroom", "keyroom-s5"])
 def env(request):
     made = request.param()
     yield made
@@ -114,6 +121,27 @@ def test_success_terminates_with_reward_one(env):
 def test_scripted_player_succeeds(env):
     ends = [play_solver(env, seed)[-1][2] for seed in range(20)]
     assert sum(ends) >= 19
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_scripted_player_solves_every_published_level(name):
+    env = make_env(f"minihack:{name}", max_episode_steps=400)
+    assert type(env) is PUBLISHED[name]
+    for seed in range(4):
+        *_, (score, events, reward, ended, cut) = play_solver(env, seed)
+        assert (score, reward, ended, cut) == (5.0, 1.0, True, False)
+        assert events["reward"] == 1
+    env.close()
+
+
+def test_multiroom_has_many_layouts():
+    env = MultiRoomChestN4()
+    first = set()
+    for seed in range(12):
+        env.reset(seed=seed)
+        first.add(env.game.glyphs.tobytes())
+    assert len(first) >= 6
+    env.close()
 
 
 def test_scripted_player_with_noise_still_succeeds(keychest):
@@ -229,7 +257,7 @@ def test_hero_is_a_tourist_in_the_middle(keychest):
 @pytest.mark.parametrize("place", [(0, 0), (78, 20), (40, 10), (1, 19)])
 def test_crop_at_the_edge_is_filled(place):
     glyphs = np.arange(21 * 79, dtype=np.int16).reshape(21, 79)
-    crop = crop_around(glyphs, *place, outside=-1)
+    crop = crop_around(glyphs, *place, 5, outside=-1)
     padded = np.pad(glyphs, 2, constant_values=-1)
     x, y = place
     np.testing.assert_array_equal(crop, padded[y : y + 5, x : x + 5])
@@ -263,7 +291,8 @@ def test_a_level_that_does_not_compile_is_an_error():
 
 
 def test_presets_make_the_levels():
-    for name, kind in (("keychest", KeyChest), ("keyroom", KeyRoom)):
+    kinds = {"keychest": KeyChest, "keyroom": KeyRoom, "keyroom-s5": KeyRoomS5}
+    for name, kind in kinds.items():
         made = make_env(name)
         assert isinstance(made, kind)
         made.close()

@@ -308,10 +308,12 @@ def test_merging_vertices_keeps_the_outline():
 @pytest.mark.parametrize(("options", "words"), [
     ({"task": "open_door"}, "task is 'open_door': give one of open_slide"),
     ({"reward": "much"}, "reward is 'much'"),
-    ({"cameras": ("behind",)}, "camera is 'behind': give one of right, left, top"),
+    ({"cameras": ("behind",)}, "cameras is 'behind': give one of right, left, top"),
+    ({"label_camera": "under"}, "label_camera is 'under': give one of right, left, top"),
     ({"cameras": ()}, "give each camera once"),
     ({"picture": "nice"}, "picture is 'nice'"),
     ({"action_repeat": 0}, "action_repeat is 0"),
+    ({"max_episode_steps": 0}, "max_episode_steps is 0"),
 ])  # fmt: skip
 def test_wrong_options_are_explained(options, words):
     with pytest.raises(UsageError, match=words):

@@ -163,6 +163,27 @@ def test_interrupted_stage_continues(
     assert body.runs == [("explore", False)]
 
 
+def test_a_failure_before_anything_was_made_binds_to_nothing(
+    workspace: Workspace, body: Bodies
+) -> None:
+    def refused() -> dict[str, Any]:
+        raise UsageError("no such option")
+
+    def broken() -> dict[str, Any]:
+        body()
+        raise RuntimeError("bug")
+
+    adopt(workspace)
+    other = settings(**{"explore.train_ratio": 3.0})
+    with pytest.raises(UsageError, match="no such option"):
+        workspace.stage("explore", [], settings(), refused)
+    adopt(workspace, train_ratio=3.0)
+    with pytest.raises(RuntimeError):
+        workspace.stage("explore", [], other, broken)
+    with pytest.raises(UsageError, match=r"explore\.train_ratio was 3\.0"):
+        adopt(workspace)
+
+
 def test_differences_are_shown_and_some_refused(
     workspace: Workspace, body: Bodies, lines: list[str]
 ) -> None:

@@ -119,7 +119,7 @@ def test_later_rounds_ask_what_r_psi_doubts(whole: tuple[Path, dict[str, Any]]) 
         whole[0] / "annotate" / "round-240.safetensors", blank_reward_model(config, data.spec)
     )[0]
     labels = data.labels.select(data.labels.pair > 240)
-    doubt = doubt_of(model, data)(data.ids[labels.first], data.ids[labels.second])
+    doubt = doubt_of(model, data.obs, data.ids)(data.ids[labels.first], data.ids[labels.second])
     assert doubt[labels.split == "train"].min() > np.median(doubt[labels.split == "val"])
 
 

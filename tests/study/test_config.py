@@ -46,6 +46,9 @@ def test_conditions() -> None:
     assert one.fields == {"agent.go": [1, 0], "agent.gate": "return"}
     assert one.name == "go=[1,0],gate=return"
     assert read_condition("noisy:annotator.flip_rate=0.2").name == "noisy"
+    half = read_condition("explore.env_steps*=0.5,generations=2")
+    assert half.fields == {"generations": 2} and half.factors == {"explore.env_steps": 0.5}
+    assert half.name == "env_steps*=0.5,generations=2"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,7 @@ def test_conditions() -> None:
         ("--budget smoke quick", "has 2 values"),
         ("--budget qick", "give one of smoke"),
         ("--conditions gate", "cannot be read"),
+        ("--conditions explore.env_steps*=half", "multiplies by no number"),
         ("--conditions x:agent.gate=a x:agent.gate=b", "one name"),
     ],
 )
@@ -73,6 +77,7 @@ def test_mistakes_are_named(words: str, message: str) -> None:
     [
         (StudyConfig(conditions=("agent.gat=return",)), "did you mean"),
         (StudyConfig(conditions=("seed=3",)), "give --envs and --seeds"),
+        (StudyConfig(conditions=("agent.gate*=2",)), "multiplies agent.gate, which is 'reward'"),
         (StudyConfig(envs=("keychst",)), "did you mean 'keychest'"),
         (StudyConfig(words=("--explore.env-stepz", "1")), "did you mean"),
     ],

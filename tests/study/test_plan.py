@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sensei.study.config import StudyConfig
+from sensei.study.config import StudyConfig, named
 from sensei.study.plan import members, with_shared
 
 BASE = StudyConfig(dir="s", budget="smoke", envs=("tiny",), methods=("sensei", "p2e"), seeds=(0, 1))
@@ -55,6 +55,15 @@ def test_a_method_that_a_condition_does_not_touch_runs_once() -> None:
         dataclasses.replace(BASE, seeds=(0,), conditions=("default", "annotate.pairs=7"))
     )
     assert [run.group for run in runs] == ["sensei", "p2e", "sensei pairs=7"]
+
+
+def test_two_generations_explore_as_long_as_one_and_share_its_first_labels() -> None:
+    study = dataclasses.replace(named("generations", "smoke"), words=("--explore.env-steps", "900"))
+    one, more, two = (run.job.config for run in members(study))
+    assert two.generations * two.explore.env_steps == one.explore.env_steps == 900
+    assert more.annotate.pairs == two.generations * two.annotate.pairs
+    parents = {job.name: job.parent for job in with_shared(members(study))}
+    assert parents["runs/tiny-sensei-seed0"] == parents["runs/tiny-sensei-two-seed0"] != ""
 
 
 def test_words_hold_for_every_run_and_a_core_needs_one_process() -> None:

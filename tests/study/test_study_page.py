@@ -53,6 +53,8 @@ def test_runs_are_compared_where_all_have_been(reported: Path) -> None:
     better = tiny["probability_of_improvement"]["sensei"]["p2e"]
     assert better["value"] == pytest.approx(0.75)
     assert found["missing"] == ["tiny-p2e-seed1"] and found["runs"] == 4
+    assert found["steps"] == 500  # of one environment these stand at the top as well
+    assert found["methods"]["p2e"]["events"] == tiny["methods"]["p2e"]["events"]
 
 
 def test_all_steps_spent_are_counted(reported: Path) -> None:
@@ -89,3 +91,19 @@ def test_nothing_has_begun(tmp_path: Path) -> None:
     assert numbers(place)["environments"] == {}
     (tmp_path / "thesis.tex").touch()
     assert main(["study", *WORDS, "--dir", str(tmp_path)]) == 2
+
+
+def test_ppo_is_compared_in_what_it_solves_alone(
+    tmp_path: Path, make: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--budget", "smoke", "--methods", "p2e", "ppo", "--seeds", "0"]
+    for run in members(StudyConfig(str(tmp_path), "smoke", ("tiny",), ("p2e", "ppo"), seeds=(0,))):
+        make(run.job, found=0.25 if run.group == "ppo" else 0.75)
+    assert main(["study", *words, "--dir", str(tmp_path), "--report"]) == 0
+    capsys.readouterr()
+    found = numbers(tmp_path)
+    ppo = found["environments"]["tiny"]["methods"]["ppo"]
+    assert found["steps"] == 1_000 and found["missing"] == []
+    assert ppo["events"] == {} and ppo["evaluated"]["task"]["mode"]["iqm"] == 0.25
+    assert ppo["env_steps"] == {"collect": 0, "explore": 0, "solve": 100}
+    assert "ppo" in (tmp_path / "report.html").read_text()

@@ -36,4 +36,15 @@ def test_smoke_study_of_every_method(commands: Commands, tmp_path: Path) -> None
     commands("study", "--budget", "smoke", "--dir", tmp_path / "x", "--config", commands.config)
     html = (tmp_path / "x" / "report.html").read_text()
     text = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", html, flags=re.DOTALL)
-    assert "7 of 7 runs have explored" in text and not re.search(r"–|nan|None|not yet", text)
+    assert "7 of 7 runs can be compared" in text and not re.search(r"–|nan|None|not yet", text)
+
+
+@pytest.mark.slow
+def test_two_generations_are_compared_with_one(commands: Commands, tmp_path: Path) -> None:
+    words = ["generations", "--budget", "smoke", "--until", "explore", "--config", commands.config]
+    commands("study", *words, "--dir", tmp_path / "x")
+    two = Workspace(tmp_path / "x" / "runs" / "tiny-sensei-two-seed0")
+    assert two.finished("explore-2") and two.summary("explore-2")["env_steps"] == 200
+    found = json.loads((tmp_path / "x" / "summary.json").read_text())
+    assert found["missing"] == [] and found["steps"] == 400  # 200 and 200
+    assert list(found["methods"]) == ["sensei", "sensei more", "sensei two"]

@@ -159,6 +159,21 @@ def prices_of(config: AnnotatorConfig, environ: Mapping[str, str] | None = None)
     return Prices(model, url, config.price_in, config.price_out)
 
 
+def check_priced(config: AnnotatorConfig, prices: Prices) -> None:
+    """Refuse a budget in dollars that could not be kept, since what is spent would be unknown.
+
+    Raises:
+        UsageError: there is such a budget, and no price is known.
+    """
+    if config.budget is not None and not prices.known:
+        model = f" of {prices.model}" if prices.model else ""
+        raise UsageError(
+            f"annotator.budget is {config.budget} but the prices{model} are unknown: "
+            "give annotator.price_in and annotator.price_out in dollars per million tokens, "
+            "or annotator.token_budget instead"
+        )
+
+
 def _has_password(address: str) -> bool:
     """Whether a URL in the text, after MODEL@ or alone, names a user."""
     return "@" in urlsplit(address[max(0, address.find("http")) :]).netloc
@@ -197,12 +212,8 @@ def resolve(
     prompt = find_prompt(config.prompt, env_name, config.goal)
     if (config.price_in is None) != (config.price_out is None):
         raise UsageError("annotator.price_in and annotator.price_out belong together: give both")
-    if kind == "vlm" and config.budget is not None and not prices_of(config, environ).known:
-        raise UsageError(
-            f"annotator.budget is {config.budget} but the prices are unknown: "
-            "give annotator.price_in and annotator.price_out in dollars per million tokens, "
-            "or annotator.token_budget instead"
-        )
+    if kind == "vlm":
+        check_priced(config, prices_of(config, environ))
     # A person looks at one pair at a time.
     concurrency = 1 if kind == "human" else config.concurrency
     return dataclasses.replace(config, kind=kind, prompt=prompt, concurrency=concurrency)

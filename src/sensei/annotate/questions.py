@@ -13,9 +13,12 @@ CHUNK = 256
 """Pairs whose frames are in memory at once."""
 
 
-def pending(store: LabelStore, annotator: str, config: AnnotatorConfig) -> Iterator[list[Query]]:
-    """Yield the unanswered questions, those of some hundred pairs at a time."""
-    after, left = 0, config.max_pairs
+def pending(
+    store: LabelStore, annotator: str, config: AnnotatorConfig, after: int = 0
+) -> Iterator[list[Query]]:
+    """Yield the unanswered questions about pairs of ids beyond ``after``, those of some hundred
+    pairs at a time."""
+    left = config.max_pairs
     while pairs := store.pairs(after, CHUNK):
         after = pairs[-1].id
         answered = store.answered(annotator, pairs)

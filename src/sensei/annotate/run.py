@@ -24,6 +24,7 @@ def annotate(
     config: AnnotatorConfig,
     on_progress: Progress | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
+    after: int = 0,
 ) -> AnnotateSummary:
     """Ask every question that has no answer yet; failed ones are asked again.
 
@@ -35,6 +36,7 @@ def annotate(
         on_progress: called with (done, total, {"money", "failed"}) now and then.
         on_estimate: called once, when the first few answers have shown what the others will take;
             not for annotators that take no tokens.
+        after: only pairs of higher ids are asked about.
 
     Raises:
         SenseiError: the annotator cannot work (server unreachable, key refused), or the first
@@ -44,7 +46,7 @@ def annotate(
     if prompt is not None:
         store.remember_prompt(prompt.hash, prompt.name, prompt.version, prompt.body)
     store.ledger.settle()
-    session = Session(store, annotator, config, on_progress, on_estimate)
+    session = Session(store, annotator, config, on_progress, on_estimate, after)
     started = time.perf_counter()
     try:
         _run(session.work())

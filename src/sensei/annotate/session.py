@@ -63,11 +63,12 @@ class Session:
         config: AnnotatorConfig,
         on_progress: Progress | None,
         on_estimate: Callable[[Estimate], None] | None,
+        after: int = 0,
     ) -> None:
         self.store, self.annotator, self.config = store, annotator, config
         self.on_progress, self.on_estimate = on_progress, on_estimate
-        self.open = sum(map(len, pending(store, annotator.name, config)))
-        self.chunks = pending(store, annotator.name, config)
+        self.open = sum(map(len, pending(store, annotator.name, config, after)))
+        self.chunks = pending(store, annotator.name, config, after)
         self.queue: collections.deque[Query] = collections.deque()
         self.claimed: collections.deque[Query] = collections.deque()
         self.cut: list[Query] = []  # whose requests were out when the run was stopped

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from typing import Any
 
-from sensei.annotate.annotator import OPENAI_MODEL, AnnotatorConfig, prices_of
+from sensei.annotate.annotator import OPENAI_MODEL, AnnotatorConfig, check_priced, prices_of
 from sensei.annotate.client import Connection, Tally, is_busy, openai
 from sensei.annotate.prompts import load_prompt
 from sensei.annotate.wire import BadAnswerError, Comparison, Reply, Usage, Wire, usage_of
@@ -51,7 +51,7 @@ class VisionModel:
         """Load the prompt and, where no model is named, ask the server for its only one.
 
         Raises:
-            UsageError: no server, key or model is given.
+            UsageError: no server, key or model is given, or a budget in dollars without prices.
         """
         self.config = config
         self.prompt = load_prompt(config.prompt, config.goal)
@@ -59,6 +59,7 @@ class VisionModel:
         url = self._connection.url
         self.model = config.model or (self._only_model() if url else OPENAI_MODEL)
         self.prices = dataclasses.replace(prices_of(config), model=self.model)
+        check_priced(config, self.prices)  # members of a mixture and second annotators, too
         wanted = [w for w in WIRES if config.wire in ("auto", w.name)]
         self._candidates = wanted
         self.wire: Wire | None = None if len(wanted) > 1 else wanted[0]

@@ -86,10 +86,13 @@ class LabelStore:
             sql = "DELETE FROM frames WHERE stage = ? AND step >= ?"
             return db.execute(sql, (stage, step)).rowcount
 
-    def frame_table(self, stage: str | None = None) -> FrameTable:
-        """Return the numbers of all frames, or of one stage's, by id."""
-        sql = f"SELECT {FRAME_COLUMNS} FROM frames WHERE ?1 IS NULL OR stage = ?1 ORDER BY id"
-        return FrameTable.of(self._rows(sql, (stage,)))
+    def frame_table(self, stage: str | None = None, before: int | None = None) -> FrameTable:
+        """Return the numbers of all frames, or of one stage's, or of its rows ``before`` one."""
+        sql = (
+            f"SELECT {FRAME_COLUMNS} FROM frames WHERE (?1 IS NULL OR stage = ?1) "
+            "AND (?2 IS NULL OR step < ?2) ORDER BY id"
+        )
+        return FrameTable.of(self._rows(sql, (stage, before)))
 
     def frames(self, ids: Sequence[int] | np.ndarray, *, pictures: bool = True) -> list[Frame]:
         """Load frames in the order of ``ids``.
@@ -154,6 +157,10 @@ class LabelStore:
     def count_pairs(self) -> int:
         """Count the pairs."""
         return self._rows("SELECT count(*) FROM pairs")[0][0]
+
+    def last_pair(self) -> int:
+        """Return the highest id of a pair, 0 without any."""
+        return self._rows("SELECT coalesce(max(id), 0) FROM pairs")[0][0]
 
     # Answers
 

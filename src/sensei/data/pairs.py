@@ -104,6 +104,7 @@ def draw(
     stage: str | None = None,
     generation: int = 0,
     doubt: Doubt | None = None,
+    before: int | None = None,
 ) -> Drawn:
     """Add n new pairs to the store; both frames of a pair are on one side of the split.
 
@@ -116,11 +117,12 @@ def draw(
         stage: only frames of this stage; None = all.
         generation: recorded with the pairs.
         doubt: for ``uncertain``; None = nothing is known yet, so its pairs are uniform.
+        before: only frames of rows before this one; None = all.
 
     Raises:
         SenseiError: no pair at all can be drawn and none is stored.
     """
-    table = store.frame_table(stage)
+    table = store.frame_table(stage, before)
     train, val = (_candidates(table, side) for side in ("train", "val"))
     taken = set(map(tuple, store.pair_keys().tolist()))
     # Validation first: training pairs make up for what it cannot give.

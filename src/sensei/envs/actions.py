@@ -18,6 +18,8 @@ class _Plan:
 
     blocks: list[int] = dataclasses.field(default_factory=list)
     numbers: int = 0
+    said: list[str] = dataclasses.field(default_factory=list)
+    """What was found and what becomes of it, a line a part."""
 
 
 _Decode = Callable[[list[int], np.ndarray], Any]
@@ -31,6 +33,7 @@ class ActionCodec:
         """Plan the translation; raises ``SenseiError`` for a space that has none."""
         plan = _Plan()
         self._decode = _decoder(space, plan, "action")
+        self.said = plan.said
         self.spec = ActionSpec(discrete=tuple(plan.blocks), continuous=plan.numbers)
         self._ends = np.cumsum(plan.blocks).tolist()
 
@@ -62,7 +65,10 @@ def _decoder(space: spaces.Space[Any], plan: _Plan, name: str) -> _Decode:
         items = [_decoder(sub, plan, f"{name}/{i}") for i, sub in enumerate(space.spaces)]
         return lambda choices, rest: tuple(item(choices, rest) for item in items)
     if isinstance(space, spaces.Discrete):
+        plan.said.append(f"{name}: Discrete({space.n}) → one-hot")
         return _discrete(space, plan)
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        plan.said.append(f"{name}: {space} → a one-hot block each")
     if isinstance(space, spaces.MultiDiscrete):
         return _multi(plan, space.nvec.ravel().tolist(), np.asarray(space.start), space.dtype)
     if isinstance(space, spaces.MultiBinary):
@@ -98,6 +104,8 @@ def _box(space: spaces.Box, plan: _Plan, name: str) -> _Decode:
             " wrap the environment with gymnasium.wrappers.RescaleAction or declare low and high"
         )
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    shape = "×".join(map(str, space.shape)) or "1"
+    plan.said.append(f"{name}: Box {shape} in [{low.min():g}, {high.max():g}] → [-1, 1]")
     first = plan.numbers
     plan.numbers += int(np.prod(space.shape))
     last = plan.numbers
@@ -106,6 +114,7 @@ def _box(space: spaces.Box, plan: _Plan, name: str) -> _Decode:
     def decode(_: list[int], rest: np.ndarray) -> np.ndarray:
         unit = (rest[first:last].reshape(space.shape).astype(np.float64) + 1.0) / 2.0
         value = low + unit * (high - low)
-        return np.clip(np.rint(value) if whole else value, low, high).astype(dtype)
+        # An array even where the Box has no axis, for which numpy would give a scalar.
+        return np.asarray(np.clip(np.rint(value) if whole else value, low, high)).astype(dtype)
 
     return decode

@@ -7,6 +7,7 @@ step ``events``, ``text`` and ``rewards``. A missing extra switches a feature of
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from sensei.envs.actions import ActionCodec
-from sensei.envs.observations import ObsReader, resize
+from sensei.envs.observations import ObsReader
+from sensei.envs.pictures import COLOURS, resize
 from sensei.types import EnvSpec, ObsSpec, SenseiError
 
 Row = dict[str, Any]
@@ -56,10 +58,10 @@ class Adapter:
     def __init__(self, env: gymnasium.Env[Any, Any], image_size: int, render: bool) -> None:
         """Probe the environment with one reset to learn which extras it has."""
         self.env = env
-        self._reader = ObsReader(env.observation_space, image_size, rendered=render)
-        self._codec = ActionCodec(env.action_space)
-        self._render = render
-        self._label = _extra(env, "render_label")
+        self.reader = ObsReader(_space(env, "observation_space"), image_size, rendered=render)
+        self.codec = ActionCodec(_space(env, "action_space"))
+        self.rendered = render
+        self.label = _extra(env, "render_label")
         self._oracle = _extra(env, "oracle_score")
         self._observation, self._info = self._reset(0)
         self.spec = self._make_spec()
@@ -78,13 +80,13 @@ class Adapter:
         SenseiError
             When the environment returns anything else than it declares.
         """
-        result = self.env.step(self._codec.decode(action_vector))
-        if not isinstance(result, tuple) or len(result) != 5:
+        result = self.env.step(self.codec.decode(action_vector))
+        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             raise SenseiError(_old_step(self.env, result))
         self._observation, reward, terminated, truncated, self._info = result
         return self._row(
             np.array(action_vector, np.float32),
-            float(reward),
+            self._number(reward),
             first=False,
             terminated=bool(terminated),
             truncated=bool(truncated),
@@ -101,19 +103,27 @@ class Adapter:
         if self.spec.obs.image is not None:
             seen["image"] = self._image()
         if self.spec.obs.vector:
-            seen["vector"] = self._reader.vector(observation)
+            seen["vector"] = self.reader.vector(observation)
         return seen
 
     def decode(self, action_vector: Float32[np.ndarray, " a"]) -> Any:
         """Turn an action vector into an action of the environment's own."""
-        return self._codec.decode(action_vector)
+        return self.codec.decode(action_vector)
 
     def close(self) -> None:
         """Close the environment."""
         self.env.close()
 
     def _reset(self, seed: int) -> tuple[Any, dict[str, Any]]:
-        result = self.env.reset(seed=seed)
+        try:
+            result = self.env.reset(seed=seed)
+        except TypeError as error:
+            if _takes_seed(self.env):
+                raise
+            raise SenseiError(
+                f"{_name(self.env)}.reset() takes no seed and options, so episodes could not be"
+                " repeated; write it as def reset(self, *, seed=None, options=None)"
+            ) from error
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
             return result
         raise SenseiError(
@@ -122,9 +132,9 @@ class Adapter:
         )
 
     def _make_spec(self) -> EnvSpec:
-        obs = self._reader.spec
-        if self._render:
-            size = self._reader.image_size
+        obs = self.reader.spec
+        if self.rendered:
+            size = self.reader.image_size
             obs = ObsSpec(image=(size, size, 3), vector=obs.vector)
         if obs.image is None and not obs.vector:
             raise SenseiError(
@@ -133,10 +143,10 @@ class Adapter:
             )
         return EnvSpec(
             obs=obs,
-            action=self._codec.spec,
+            action=self.codec.spec,
             events=tuple(self._info.get("events", ())),
             rewards=tuple(self._info.get("rewards", ())),
-            has_label_picture=self._label is not None or self.env.render_mode == "rgb_array",
+            has_label_picture=self.label is not None or self.env.render_mode == "rgb_array",
             has_oracle=self._oracle is not None,
             has_text="text" in self._info,
         )
@@ -150,10 +160,6 @@ class Adapter:
         terminated: bool,
         truncated: bool,
     ) -> Row:
-        if not math.isfinite(reward):
-            raise SenseiError(
-                f"{_name(self.env)} returned the reward {reward}; rewards must be finite numbers"
-            )
         row: Row = self.look(self._observation)
         score = math.nan if self._oracle is None else float(self._oracle())
         return row | {
@@ -167,30 +173,46 @@ class Adapter:
             "score": np.float32(score),
         }
 
-    def _image(self) -> UInt8[np.ndarray, "size size channel"]:
-        if self._render:
-            return resize(self._rendered(), self._reader.image_size).copy()
-        return self._reader.image(self._observation)
-
-    def _rendered(self) -> UInt8[np.ndarray, "height width 3"]:
-        picture = np.asarray(self.env.render())
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+    def _number(self, reward: Any) -> float:
+        try:
+            value = float(np.asarray(reward).item())
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
             raise SenseiError(
-                f"{_name(self.env)}.render() gave {picture.dtype} {picture.shape}, not uint8"
-                " (height, width, 3); make it with render_mode='rgb_array'"
+                f"{_name(self.env)} returned the reward {reward}; rewards must be finite numbers"
             )
-        return picture
+        return value
+
+    def _image(self) -> UInt8[np.ndarray, "size size channel"]:
+        if self.rendered:
+            return resize(_rgb(self._rendering()), self.reader.image_size).copy()
+        return self.reader.image(self._observation)
+
+    def _rendering(self) -> np.ndarray:
+        return self._picture(self.env.render(), "render()", "make it with render_mode='rgb_array'")
 
     def _label_picture(self) -> np.ndarray:
-        if self._label is not None:
-            return np.array(self._label(), np.uint8)
+        if self.label is not None:
+            return self._picture(self.label(), "render_label()", "return such an array").copy()
         if self.env.render_mode == "rgb_array":
-            return self._rendered().copy()
-        picture = next(self._reader.raw_images(self._observation), None)
+            return self._rendering().copy()
+        picture = next(self.reader.raw_images(self._observation), None)
         if picture is None:
             raise SenseiError(
                 f"{_name(self.env)} has no picture for an annotator; give it render_label(), or"
                 " render_mode='rgb_array'"
+            )
+        return picture
+
+    def _picture(self, value: Any, source: str, remedy: str) -> np.ndarray:
+        """Check a picture that no space declares."""
+        picture = np.asarray(value)
+        coloured = picture.ndim == 3 and picture.shape[-1] in COLOURS
+        if picture.dtype != np.uint8 or not (coloured or picture.ndim == 2):
+            raise SenseiError(
+                f"{_name(self.env)}.{source} gave {picture.dtype} {picture.shape}, not uint8"
+                f" (height, width, 3); {remedy}"
             )
         return picture
 
@@ -215,49 +237,13 @@ def wrap_env(env: Any, image_size: int = 64, render: bool = False) -> Adapter:
     SenseiError
         Naming what cannot be used and the wrapper that helps.
     """
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        raise SenseiError(f"{_name(env)} holds many environments; name it in --env module:callable")
     if not isinstance(env, gymnasium.Env):
         raise SenseiError(
             f"{_name(env)} is not a gymnasium.Env; port it, or wrap it with the package shimmy"
         )
     return Adapter(env, image_size, render)
-
-
-def describe(adapter: Adapter) -> list[str]:
-    """Say in plain lines what was found and what is done with it."""
-    spec = adapter.spec
-    reader = adapter._reader
-    lines = [f"image: {_size(leaf.space.shape)} {leaf.name!r}" for leaf in reader.images]
-    if adapter._render:
-        lines.append("image: from render()")
-    if spec.obs.image is not None:
-        lines.append(f"agent sees: {_size(spec.obs.image)} uint8, resized by area where needed")
-    else:
-        lines.append("image: none; the option render=true takes it from render()")
-    lines.append(f"vector: {len(spec.obs.vector)} numbers ({_short(spec.obs.vector)})")
-    blocks = ", ".join(map(str, spec.action.discrete)) or "none"
-    lines.append(f"action: choices of {blocks}; continuous numbers {spec.action.continuous}")
-    return lines + _extras(adapter)
-
-
-def _extras(adapter: Adapter) -> list[str]:
-    spec = adapter.spec
-    return [
-        f"annotators see: {_label_source(adapter)}",
-        f"events: {_short(spec.events) or 'none (no info[events])'}",
-        f"extra rewards: {_short(spec.rewards) or 'none (no info[rewards])'}",
-        f"text: {'yes' if spec.has_text else 'none (no info[text])'}",
-        f"oracle: {'yes' if spec.has_oracle else 'none (no oracle_score())'}",
-    ]
-
-
-def _label_source(adapter: Adapter) -> str:
-    if adapter._label is not None:
-        return "render_label()"
-    if adapter.spec.has_label_picture:
-        return "render()"
-    if adapter.spec.obs.image is not None:
-        return "the agent's image (no render_label())"
-    return "nothing (no render_label(), no picture)"
 
 
 def _extra(env: gymnasium.Env[Any, Any], name: str) -> Any:
@@ -269,16 +255,32 @@ def _name(env: Any) -> str:
     return type(getattr(env, "unwrapped", env)).__name__
 
 
-def _size(shape: tuple[int, ...] | None) -> str:
-    return "×".join(map(str, shape or ()))
+def _space(env: gymnasium.Env[Any, Any], name: str) -> gymnasium.Space[Any]:
+    space = getattr(env, name, None)
+    if isinstance(space, gymnasium.Space):
+        return space
+    raise SenseiError(
+        f"{_name(env)}.{name} is a {type(space).__module__}.{type(space).__name__}, not a space of"
+        " gymnasium; declare it with gymnasium.spaces"
+    )
 
 
-def _short(names: tuple[str, ...], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+def _takes_seed(env: gymnasium.Env[Any, Any]) -> bool:
+    """Tell whether the environment under all wrappers has gymnasium's ``reset``."""
+    try:
+        inspect.signature(env.unwrapped.reset).bind(seed=0, options=None)
+    except TypeError:
+        return False
+    return True
 
 
 def _old_step(env: gymnasium.Env[Any, Any], result: Any) -> str:
     count = len(result) if isinstance(result, tuple) else 1
+    if count == 5:
+        return (
+            f"{_name(env)}.step() returned a {type(result[4]).__name__} as info;"
+            " return a dict there, {} if there is nothing to tell"
+        )
     return (
         f"{_name(env)}.step() returned {count} values, not 5 (observation, reward, terminated,"
         " truncated, info); it is written for the old gym: port it, or use the package shimmy"

@@ -1,4 +1,4 @@
-"""KeyRoom-S15 and KeyChest: the paper's two MiniHack levels as gymnasium environments."""
+"""The published MiniHack levels: KeyRoom and KeyChest in their sizes, as gymnasium environments."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import UInt8
 
 from sensei.envs import minihack_facts as facts_of
 from sensei.envs import minihack_levels as levels
-from sensei.envs import minihack_tiles as tiles
+from sensei.envs.minihack_env import NetHackEnv
 from sensei.envs.minihack_game import ESCAPE, Game
+from sensei.envs.minihack_rooms import multiroom
+from sensei.envs.minihack_view import View
 
 _MOVES = {"north": "k", "east": "l", "south": "j", "west": "h"}
 _DIAGONAL_MOVES = {"northeast": "u", "southeast": "n", "southwest": "b", "northwest": "y"}
@@ -22,56 +23,45 @@ _TRIES = 50
 """Attempts at a lock or a stuck door before an action gives up."""
 
 
-class MiniHackEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
+class MiniHackEnv(NetHackEnv[Game]):
     """One level. Subclasses give the level, the special action, the rule of success and the score.
 
-    Observation: ``image`` (64, 64, 3) uint8, the 5×5 tiles around the hero, and ``key`` (1,), 1
-    while the key is in the inventory. Reward 1 at success, which terminates; the time limit
-    truncates. ``render_label`` is the same view at 80×80.
+    Reward 1 at success, which terminates; the time limit truncates.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own declaration)
     description: str
     special: str
-    events: tuple[str, ...]
     default_steps: int
 
     def __init__(
         self,
         max_episode_steps: int | None = None,
         diagonals: bool = False,
+        view: int | str = 5,
         image_size: int = 64,
         render_mode: str | None = None,
     ) -> None:
-        """Start a game; ``diagonals`` adds the four diagonal moves to the actions."""
+        """Start a game; ``diagonals`` adds the four diagonal moves to the actions.
+
+        ``view`` is how many tiles around the hero are seen, or ``map`` (see ``View``). The stairs
+        up, which mean nothing here, look like floor (published setting).
+        """
+        names = facts_of.glyphs()
+        shown_as = {names.stairs_up: names.floor}
+        seen = View(view, image_size, names.stone, shown_as)
+        super().__init__(seen, max_episode_steps or self.default_steps, render_mode)
         self.game = Game(self.description)
-        self.names = facts_of.glyphs()
-        self._table = tiles.tile_table()
-        self.max_episode_steps = max_episode_steps or self.default_steps
-        self.render_mode = render_mode
-        self._image_size = image_size
         moves = _MOVES | (_DIAGONAL_MOVES if diagonals else {})
         self.action_names = (*moves, self.special)
         self._moves = tuple(ord(key) for key in moves.values())
         self.action_space = gymnasium.spaces.Discrete(len(self.action_names))
-        shape = (image_size, image_size, 3)
-        self.observation_space = gymnasium.spaces.Dict(
-            {
-                "image": gymnasium.spaces.Box(0, 255, shape, np.uint8),
-                "key": gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32),
-            }
-        )
-        self.solved = False
-        self.steps = 0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start a new game; the same seed gives the same game, byte for byte."""
-        super().reset(seed=seed, options=options)
-        core, display = (int(n) for n in self.np_random.integers(0, 2**31, 2))
+        self.game.reset(*self._new_seeds(seed))
         self.solved, self.steps = False, 0
-        self.game.reset(core, display)
         self._look()
         return self._observe(), self._info(dict.fromkeys(self.events, 0))
 
@@ -91,16 +81,6 @@ class MiniHackEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         truncated = not terminated and self.steps >= self.max_episode_steps
         return self._observe(), float(self.solved), terminated, truncated, self._info(events)
 
-    def render_label(self) -> UInt8[np.ndarray, "80 80 3"]:
-        """Return the picture for an annotator: the agent's 5×5 tiles at full resolution."""
-        return self._picture
-
-    def render(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        """Draw the whole known map, 336×1264 pixels, for a person to look at."""
-        return tiles.draw(self.game.glyphs, self._table)
-
     def oracle_score(self) -> float:
         """Return how interesting this moment is, 0 to 5; see the level's score function."""
         raise NotImplementedError
@@ -116,31 +96,14 @@ class MiniHackEnv(gymnasium.Env[dict[str, np.ndarray], Any]):
         now = self.facts
         return {
             "key_picked_up": int(now.key_held and not before.key_held),
-            "door_opened": facts_of.doors_opened(before, self.game.glyphs, self.names),
+            "door_opened": facts_of.doors_opened(before, self.game, self.names),
             "at_locked_door": int(now.door_near),
         }
 
-    def _look(self) -> None:
-        """Cut the view, draw it and read the facts. Once per step, after all keys."""
-        game, names = self.game, self.names
-        crop = tiles.crop_around(game.glyphs, *game.position, names.stone)
-        self.facts = facts_of.read_facts(crop, game.glyphs, game.carried, names)
-        self._near = crop[1:4, 1:4].ravel().tolist()
-        crop[crop == names.stairs_up] = names.floor
-        crop[tiles.CROP // 2, tiles.CROP // 2] = names.tourist
-        self._picture = tiles.draw(crop, self._table)
-
-    def _observe(self) -> dict[str, np.ndarray]:
-        image = tiles.shrink(self._picture, self._image_size)
-        return {"image": image, "key": np.array([self.facts.key_held], np.float32)}
-
-    def _info(self, events: dict[str, int]) -> dict[str, Any]:
-        message, items = self.game.message or "none", self.game.inventory or "nothing"
-        return {"events": events, "text": f"Message: {message}\nInventory: {items}"}
-
     def _toward(self, wanted: tuple[int, ...]) -> int | None:
         """Return the key of the direction to the first of ``wanted`` around the hero."""
-        for glyph, key in zip(self._near, _DIRECTIONS, strict=True):
+        near = facts_of.cells_near(self.game, self.names)
+        for glyph, key in zip(near, _DIRECTIONS, strict=True):
             if glyph in wanted and key != ".":
                 return ord(key)
         return None
@@ -154,7 +117,7 @@ class KeyChest(MiniHackEnv):
     chest counts only with the key in the inventory.
     """
 
-    description = levels.keychest()
+    description = levels.keychest(2)
     special = "open"
     default_steps = 800
     events = (
@@ -191,6 +154,27 @@ class KeyChest(MiniHackEnv):
         }
 
 
+class KeyChestS3(KeyChest):
+    """KeyChestCorridor-S3: the same with rooms of one cell; the published code's 400 steps."""
+
+    description = levels.keychest(1)
+    default_steps = 400
+
+
+class MultiRoomChestN2(KeyChest):
+    """MultiRoomChest-N2: key in the first of two rooms, chest in the second. 100 steps."""
+
+    description = multiroom(2, 4)
+    default_steps = 100
+
+
+class MultiRoomChestN4(KeyChest):
+    """MultiRoomChest-N4: four rooms in a chain, chest in the last, key before it. 400 steps."""
+
+    description = multiroom(4, 5)
+    default_steps = 400
+
+
 class KeyRoom(MiniHackEnv):
     """KeyRoom-S15: take the key, unlock the inner room, walk onto the stairs. 600 steps.
 
@@ -198,7 +182,7 @@ class KeyRoom(MiniHackEnv):
     no time passes.
     """
 
-    description = levels.KEYROOM
+    description = levels.keyroom(15, 15, 5)
     special = "apply"
     default_steps = 600
     events = ("key_picked_up", "door_opened", "at_locked_door", "at_exit", "reward")
@@ -233,3 +217,26 @@ class KeyRoom(MiniHackEnv):
     def _count(self, before: facts_of.Facts) -> dict[str, int]:
         at_exit = self.facts.stairs_near or self.solved
         return super()._count(before) | {"at_exit": int(at_exit)}
+
+
+class KeyRoomS5(KeyRoom):
+    """KeyRoom-S5: the same in a 5×5 room with an inner one of 2×2; MiniHack's own 200 steps."""
+
+    description = levels.keyroom(5, 5, 2)
+    default_steps = 200
+
+
+class KeyRoomS20(KeyRoom):
+    """KeyRoom-S20: a room 20 wide and 15 high; 600 steps as for S15."""
+
+    description = levels.keyroom(20, 15, 5)
+
+
+PUBLISHED = {
+    "MiniHack-KeyChestCorridor-S3-v0": KeyChestS3,
+    "MiniHack-KeyChestCorridor-S4-v0": KeyChest,
+    "MiniHack-MultiRoomChest-N2-v0": MultiRoomChestN2,
+    "MiniHack-MultiRoomChest-N4-v0": MultiRoomChestN4,
+    "MiniHack-KeyRoom-S20-v0": KeyRoomS20,
+}
+"""Levels of the published code that MiniHack does not bring, by their ids there."""

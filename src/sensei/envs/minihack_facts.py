@@ -12,6 +12,8 @@ import functools
 import numpy as np
 
 from sensei.envs.minihack_game import nethack
+from sensei.envs.minihack_screen import Screen
+from sensei.envs.minihack_tiles import crop_around
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Glyphs:
     floor: int
     stone: int
     tourist: int
+    doorway: int
+    """A doorway without door, or with a broken one."""
+    objects: range
+    """Everything that can lie on the floor."""
 
 
 def _object_number(name: str) -> int:
@@ -55,12 +61,14 @@ def glyphs() -> Glyphs:
         floor=symbol + 19,
         stone=symbol,
         tourist=_monster_number("tourist"),
+        doorway=symbol + 12,
+        objects=range(nethack().GLYPH_OBJ_OFF, symbol),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """One moment of a game. "Visible" is in the 5×5 crop, "near" in the 8 cells around the hero."""
+    """One moment of a game. "Visible" is in the view, "near" in the 8 cells around the hero."""
 
     key_held: bool
     key_visible: bool
@@ -70,39 +78,48 @@ class Facts:
     open_door_visible: bool
     chest_near: bool
     chest_visible: bool
+    object_visible: bool
     stairs_near: bool
     stairs_visible: bool
     doors: frozenset[int]
     """Flat map positions of the closed doors that have been seen."""
+    depth: int
 
 
-def read_facts(
-    crop: np.ndarray, map_glyphs: np.ndarray, inventory: np.ndarray, names: Glyphs
-) -> Facts:
-    """Read the facts from the crop (5, 5), the map (21, 79) and the inventory's glyphs (55,)."""
-    seen = crop.ravel().tolist()
-    near = crop[1:4, 1:4].ravel().tolist()
+def cells_near(screen: Screen, names: Glyphs) -> list[int]:
+    """Return the glyphs of the nine cells around the hero, row by row."""
+    return crop_around(screen.glyphs, *screen.position, 3, names.stone).ravel().tolist()
+
+
+def read_facts(window: np.ndarray, screen: Screen, names: Glyphs) -> Facts:
+    """Read the facts from the screen and the part of its map that is in view."""
+    seen = window.ravel().tolist()
+    near = cells_near(screen, names)
     near_door, far_door = names.closed_doors
-    flat = map_glyphs.ravel()
+    flat = screen.glyphs.ravel()
     closed = np.flatnonzero((flat == near_door) | (flat == far_door))
     return Facts(
-        key_held=bool((inventory == names.key).any()),
+        key_held=bool((screen.carried == names.key).any()),
         key_visible=names.key in seen,
         door_near=near_door in near or far_door in near,
         door_visible=near_door in seen or far_door in seen,
         open_door_visible=any(glyph in seen for glyph in names.open_doors),
         chest_near=names.chest in near,
         chest_visible=names.chest in seen,
+        object_visible=any(glyph in names.objects for glyph in seen),
         stairs_near=names.stairs_down in near,
         stairs_visible=names.stairs_down in seen,
         doors=frozenset(closed.tolist()),
+        depth=screen.depth,
     )
 
 
-def doors_opened(before: Facts, map_glyphs: np.ndarray, names: Glyphs) -> int:
-    """Count the doors that were closed in ``before`` and are open now."""
-    flat = map_glyphs.ravel()
-    return sum(int(flat[position]) in names.open_doors for position in before.doors)
+def doors_opened(before: Facts, screen: Screen, names: Glyphs) -> int:
+    """Count the doors that were closed in ``before`` and are open or broken now."""
+    if screen.depth != before.depth:
+        return 0
+    flat, open_now = screen.glyphs.ravel(), (*names.open_doors, names.doorway)
+    return sum(int(flat[position]) in open_now for position in before.doors)
 
 
 def keyroom_score(facts: Facts, solved: bool) -> float:
@@ -118,6 +135,19 @@ def keyroom_score(facts: Facts, solved: bool) -> float:
     if facts.key_held:
         return 3.0 if facts.door_visible else 2.0
     return 1.0 if facts.key_visible else 0.0
+
+
+def stairs_score(facts: Facts, solved: bool, carries_more: bool) -> float:
+    """Grade a moment of any level whose task is to find the stairs down: KeyRoom's ladder, longer.
+
+    5 stairs down visible or reached · 4 open door visible · 3 key held, closed door visible ·
+    2 key held, or more carried than at the start · 1 key, another object or a closed door visible ·
+    0 nothing of it.
+    """
+    score = keyroom_score(facts, solved)
+    if score < 2.0 and carries_more:
+        return 2.0
+    return max(score, float(facts.object_visible or facts.door_visible))
 
 
 def keychest_score(facts: Facts, solved: bool) -> float:

@@ -16,22 +16,11 @@ from typing import Any
 import numpy as np
 
 from sensei.envs.minihack_levels import compile_level
+from sensei.envs.minihack_screen import OBSERVED, Screen
 from sensei.types import SenseiError
 
 ESCAPE = 27
 _SPACE = ord(" ")
-_OBSERVED = (
-    "glyphs",
-    "blstats",
-    "message",
-    "inv_glyphs",
-    "inv_strs",
-    "inv_letters",
-    "internal",
-    "program_state",
-)
-_ITEM_BYTES = 80
-"""Bytes that NetHack gives to the name of one item of the inventory."""
 _MOST_QUESTIONS = 50
 _MOST_START_SCREENS = 1000
 
@@ -53,20 +42,12 @@ def nethack() -> Any:
             return importlib.import_module("nle.nethack")
     except ImportError as error:
         raise SenseiError(
-            "--env keychest and keyroom need the extra `minihack`:"
+            "the levels of MiniHack need the extra `minihack`:"
             f" pip install 'sensei-rl[minihack]' ({error})"
         ) from error
 
 
-@functools.lru_cache(maxsize=64)
-def _inventory(letters: bytes, names: bytes) -> str:
-    """Write the inventory in one line; cached, as it seldom changes from step to step."""
-    rows = zip(letters, range(0, len(names), _ITEM_BYTES), strict=True)
-    items = ((letter, names[at : at + _ITEM_BYTES]) for letter, at in rows if letter)
-    return "; ".join(f"{chr(k)} - {row.split(bytes(1), 1)[0].decode()}" for k, row in items)
-
-
-class Game:
+class Game(Screen):
     """A rogue without pet on one level without monsters; things are picked up by walking."""
 
     def __init__(self, description: str) -> None:
@@ -74,7 +55,7 @@ class Game:
         module = nethack()
         options = importlib.import_module("minihack.base").MH_NETHACKOPTIONS
         self._nethack: Any = module.Nethack(
-            observation_keys=_OBSERVED,
+            observation_keys=OBSERVED,
             playername="Agent-rog-hum-cha-mal",
             options=(*options, "pettype:none"),
             ttyrec=None,
@@ -87,7 +68,7 @@ class Game:
         except SenseiError:
             self.close()
             raise
-        self._obs: dict[str, np.ndarray] = {}
+        super().__init__()
         self.over = True
 
     def reset(self, core: int, display: int) -> None:
@@ -109,11 +90,6 @@ class Game:
                 observation, self.over = self._nethack.step(key)
                 self._take(observation)
 
-    @property
-    def asking(self) -> bool:
-        """Whether the game waits for the answer to a question, such as a direction."""
-        return not self.over and bool(self._obs["internal"][1])
-
     def send(self, *keys: int) -> None:
         """Press keys, then click through whatever the game wants to say or ask."""
         self.press(*keys)
@@ -129,41 +105,5 @@ class Game:
             self._nethack.close()
             self._nethack = None
 
-    @property
-    def glyphs(self) -> np.ndarray:
-        """What is known of the map (21, 79); a view, overwritten by the next key."""
-        return self._obs["glyphs"]
-
-    @property
-    def position(self) -> tuple[int, int]:
-        """The hero's column and row on the map."""
-        x, y = self._obs["blstats"][:2].tolist()
-        return x, y
-
-    @property
-    def on_stairs_down(self) -> bool:
-        """Whether the hero stands on stairs down (NLE's ``internal[4]``)."""
-        return bool(self._obs["internal"][4])
-
-    @property
-    def carried(self) -> np.ndarray:
-        """The glyphs of the inventory (55,); a view."""
-        return self._obs["inv_glyphs"]
-
-    @property
-    def message(self) -> str:
-        """The last message of the game."""
-        return self._obs["message"].tobytes().split(b"\0", 1)[0].decode(errors="replace")
-
-    @property
-    def inventory(self) -> str:
-        """The inventory as NetHack words it, in one line."""
-        return _inventory(self._obs["inv_letters"].tobytes(), self._obs["inv_strs"].tobytes())
-
-    def letter_of(self, glyph: int) -> int:
-        """Return the inventory letter of the first carried thing with this glyph."""
-        place = int(np.flatnonzero(self.carried == glyph)[0])
-        return int(self._obs["inv_letters"][place])
-
     def _take(self, observation: tuple[np.ndarray, ...]) -> None:
-        self._obs = dict(zip(_OBSERVED, observation, strict=True))
+        self._obs = dict(zip(OBSERVED, observation, strict=True))

@@ -1,4 +1,4 @@
-"""The two levels of the paper as NetHack level descriptions, and their compiler.
+"""The published levels as NetHack level descriptions, and their compiler.
 
 All randomness is inside the compiled level (shuffled places), so a reset costs milliseconds; a
 level generated anew for every episode would have to be compiled each time, ten times as long.
@@ -10,83 +10,86 @@ import importlib
 import itertools
 import pathlib
 import subprocess
+from collections.abc import Iterable
 
 from sensei.types import SenseiError
 
-KEYROOM = """
-LEVEL: "mylevel"
-ROOM: "ordinary", lit, (3,3), (center,center), (15,15) {
-  SUBROOM: "ordinary", lit, random, (5,5) {
-    STAIR: random, down
-    ROOMDOOR: false, locked, random, random
-  }
-  OBJECT: ('(',"skeleton key"), random, blessed, 0, name:"The Master Key of Thievery"
-}
-"""
-"""KeyRoom-S15: a 15×15 room, in it a locked 5×5 room with the stairs down, and a key somewhere.
 
-The named key is NetHack's own artifact for rogues: it unlocks at the first try.
-"""
+def keyroom(width: int, height: int, inner: int) -> str:
+    """KeyRoom: a room, in it a locked square room with the stairs down, and a key somewhere.
 
-_GRID = """\
-----------
-|..|..|..|
-|..|..|..|
-----..----
-|..|..|..|
-|..|..|..|
-----..----
-|..|..|..|
-|..|..|..|
-----------
-"""
-_ROWS = ((1, 2), (4, 5), (7, 8))
-
-
-def _places(cells: list[tuple[int, int]]) -> str:
-    return "{ " + ",".join(f"({x},{y})" for x, y in cells) + " }"
-
-
-def _cells(columns: tuple[int, ...]) -> list[tuple[int, int]]:
-    return list(itertools.product(columns, itertools.chain(*_ROWS)))
-
-
-def _doors() -> str:
-    """One ordinary closed door from the corridor to each room, at a random one of two cells."""
-    lines = []
-    walls = itertools.product((3, 6), _ROWS)
-    for letter, (x, rows) in zip("abcdef", walls, strict=True):
-        name = f"$door_{letter}"
-        lines += [f"{name} = {_places([(x, y) for y in rows])}", f"SHUFFLE: {name}"]
-        lines.append(f"DOOR: closed, {name}[0]")
-    return "\n".join(lines)
-
-
-def keychest() -> str:
-    """KeyChestCorridor-S4: the map of MiniGrid's KeyCorridorS4R3, with a chest for the ball.
-
-    Three rooms of 2×2 on either side of a corridor. The key lies in a random room on the left, the
-    chest in a random room on the right, each in a random cell; the player starts in the corridor's
-    middle. The boulder in the chest keeps it too heavy to be picked up.
+    The named key is NetHack's own artifact for rogues: it unlocks at the first try.
     """
     return f"""
+LEVEL: "mylevel"
+ROOM: "ordinary", lit, (3,3), (center,center), ({width},{height}) {{
+  SUBROOM: "ordinary", lit, random, ({inner},{inner}) {{
+    STAIR: random, down
+    ROOMDOOR: false, locked, random, random
+  }}
+  OBJECT: ('(',"skeleton key"), random, blessed, 0, name:"The Master Key of Thievery"
+}}
+"""
+
+
+Cell = tuple[int, int]
+"""A column and a row of a drawn map, from its upper left corner."""
+
+MAZE = """
 MAZE: "mylevel", ' '
 FLAGS: noteleport,hardfloor
 INIT_MAP: solidfill,' '
-GEOMETRY: center,center
-MAP
-{_GRID}ENDMAP
-REGION: (0,0,9,9), lit, "ordinary"
-{_doors()}
-$key = {_places(_cells((1, 2)))}
-SHUFFLE: $key
+"""
+
+
+def _places(cells: Iterable[Cell]) -> str:
+    return "{ " + ",".join(f"({x},{y})" for x, y in cells) + " }"
+
+
+def _one_of(name: str, cells: Iterable[Cell]) -> str:
+    """Name a random one of ``cells``: ``$name[0]``."""
+    return f"${name} = {_places(cells)}\nSHUFFLE: ${name}"
+
+
+def key_and_chest(keys: Iterable[Cell], chests: Iterable[Cell]) -> str:
+    """Put the key and the chest; the boulder in it keeps it too heavy to be picked up."""
+    return f"""{_one_of("key", keys)}
 OBJECT: ('(',"skeleton key"), $key[0], blessed, 0
-$chest = {_places(_cells((7, 8)))}
-SHUFFLE: $chest
+{_one_of("chest", chests)}
 CONTAINER: ('(',"chest"), not_trapped, $chest[0] {{
   OBJECT: ('`',"boulder")
-}}
-BRANCH: (4,4,5,5), (0,0,0,0)
+}}"""
+
+
+def keychest(inner: int) -> str:
+    """KeyChestCorridor: the map of MiniGrid's KeyCorridor with 3 rows, with a chest for the ball.
+
+    Three rooms on either side of a corridor, ``inner`` cells wide as all of it: 2 is S4, the
+    paper's, 1 is S3. The key lies in a random room on the left, the chest in a random room on the
+    right, each in a random cell; the player starts in the corridor's middle. Each room has one
+    ordinary closed door at a random place of its wall to the corridor.
+    """
+    pitch = inner + 1
+    left, middle, right = (range(at + 1, at + pitch) for at in (0, pitch, 2 * pitch))
+    rows = [range(at + 1, at + pitch) for at in (0, pitch, 2 * pitch)]
+    wall, room = "-" * pitch, "|" + "." * inner
+    open_wall = wall + "-" + "." * inner + "-" + wall
+    solid, cells = "-" * (3 * pitch + 1), "\n".join([room * 3 + "|"] * inner)
+    doors = []
+    for letter, (x, ys) in zip("abcdef", itertools.product((pitch, 2 * pitch), rows), strict=True):
+        doors.append(_one_of(f"door_{letter}", [(x, y) for y in ys]))
+        doors.append(f"DOOR: closed, $door_{letter}[0]")
+    all_rows = [y for ys in rows for y in ys]
+    drawn = "\n".join([solid, cells, open_wall, cells, open_wall, cells, solid])
+    centre = rows[1]
+    return f"""{MAZE}GEOMETRY: center,center
+MAP
+{drawn}
+ENDMAP
+REGION: (0,0,{3 * pitch},{3 * pitch}), lit, "ordinary"
+{chr(10).join(doors)}
+{key_and_chest(itertools.product(left, all_rows), itertools.product(right, all_rows))}
+BRANCH: ({middle[0]},{centre[0]},{middle[-1]},{centre[-1]}), (0,0,0,0)
 """
 
 

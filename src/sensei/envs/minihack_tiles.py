@@ -1,4 +1,4 @@
-"""NetHack's 16-pixel tiles as one lookup table, and what the agent sees of the map.
+"""NetHack's 16-pixel tiles as lookup tables, cutting the map, and drawing what was cut.
 
 The stock mapper of MiniHack concatenates tiles in Python; one table gives the same pixels several
 times faster.
@@ -12,18 +12,24 @@ import warnings
 
 import numpy as np
 from jaxtyping import Int16, UInt8
+from PIL import Image
 
 from sensei.envs.minihack_game import nethack
 
-CROP = 5
-"""Tiles on a side of the agent's view (published setting)."""
 TILE = 16
-"""Pixels on a side of a tile."""
+"""Pixels on a side of a tile as MiniHack brings it."""
 
 
 @functools.cache
-def tile_table() -> UInt8[np.ndarray, "glyph 16 16 3"]:
-    """Return the picture of every glyph, drawn once per process from MiniHack's tiles (4.6 MB)."""
+def tile_table(pixels: int = TILE) -> UInt8[np.ndarray, "glyph {pixels} {pixels} 3"]:
+    """Return the picture of every glyph, drawn once per process from MiniHack's tiles (4.6 MB).
+
+    Other sizes than 16 pixels are made from those, each pixel the mean of what it covers.
+    """
+    if pixels != TILE:
+        column = Image.fromarray(tile_table().reshape(-1, TILE, 3))
+        small = column.resize((pixels, column.height // TILE * pixels), Image.Resampling.BOX)
+        return np.asarray(small).reshape(-1, pixels, pixels, 3)
     count = nethack().MAX_GLYPH
     with warnings.catch_warnings():
         # The stock mapper leaves its file of tiles open.
@@ -34,14 +40,14 @@ def tile_table() -> UInt8[np.ndarray, "glyph 16 16 3"]:
 
 
 def crop_around(
-    glyphs: Int16[np.ndarray, "21 79"], x: int, y: int, outside: int
-) -> Int16[np.ndarray, "5 5"]:
-    """Cut the 5×5 glyphs around (x, y); beyond the map's edge is the glyph ``outside``."""
-    half = CROP // 2
+    glyphs: Int16[np.ndarray, "21 79"], x: int, y: int, size: int, outside: int
+) -> Int16[np.ndarray, "{size} {size}"]:
+    """Cut ``size`` × ``size`` glyphs around (x, y), ``size`` odd; off the map is ``outside``."""
+    half = size // 2
     height, width = glyphs.shape
     if half <= x < width - half and half <= y < height - half:
         return glyphs[y - half : y + half + 1, x - half : x + half + 1].copy()
-    crop = np.full((CROP, CROP), outside, glyphs.dtype)
+    crop = np.full((size, size), outside, glyphs.dtype)
     top, left = max(y - half, 0), max(x - half, 0)
     seen = glyphs[top : y + half + 1, left : x + half + 1]
     row, column = top - (y - half), left - (x - half)
@@ -50,11 +56,11 @@ def crop_around(
 
 
 def draw(
-    crop: Int16[np.ndarray, "h w"], table: UInt8[np.ndarray, "glyph 16 16 3"]
+    crop: Int16[np.ndarray, "h w"], table: UInt8[np.ndarray, "glyph tile tile 3"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draw glyphs as tiles: 5×5 glyphs become 80×80 pixels."""
-    rows, columns = crop.shape
-    return table[crop].transpose(0, 2, 1, 3, 4).reshape(rows * TILE, columns * TILE, 3)
+    (rows, columns), tile = crop.shape, table.shape[1]
+    return table[crop].transpose(0, 2, 1, 3, 4).reshape(rows * tile, columns * tile, 3)
 
 
 @functools.cache

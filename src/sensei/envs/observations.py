@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
+from sensei.envs.pictures import is_picture, picture_shape, pixels, resize
 from sensei.types import ObsSpec, SenseiError
 
-_MIN_SIDE = 8
-"""Arrays smaller than this on a side are numbers, not pictures."""
-_MAX_CHANNELS = 16
-"""More channels than this on both ends of a rank-3 array make it numbers, not a picture."""
 _MAX_VECTOR = 65536
 """More numbers than this in one observation are surely a picture that is not declared as one."""
 
@@ -53,64 +49,12 @@ def leaves(space: spaces.Space[Any], path: tuple[str | int, ...] = ()) -> list[L
     if isinstance(space, spaces.Tuple):
         return [leaf for i, sub in enumerate(space.spaces) for leaf in leaves(sub, (*path, i))]
     if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return [Leaf(path, space, _is_image(space))]
+        return [Leaf(path, space, is_picture(space))]
     name = "/".join(str(part) for part in path) or "obs"
     raise SenseiError(
         f"observation {name!r} has the space {type(space).__name__}, which is neither picture nor"
         " numbers; drop it with gymnasium.wrappers.FilterObservation or return it in info['text']"
     )
-
-
-def _is_image(space: spaces.Space[Any]) -> bool:
-    if not isinstance(space, spaces.Box) or len(space.shape) not in (2, 3):
-        return False
-    shape = space.shape
-    sides = shape if len(shape) == 2 else _without_channels(shape)
-    if sides is None or min(sides) < _MIN_SIDE:
-        return False
-    if space.dtype == np.uint8:
-        return True
-    low, high = float(space.low.min()), float(space.high.max())
-    return bool(np.issubdtype(space.dtype, np.floating)) and low == 0.0 and high in (1.0, 255.0)
-
-
-def _without_channels(shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return (height, width) of a rank-3 shape, channels last preferred, or None."""
-    if shape[2] <= _MAX_CHANNELS:
-        return shape[:2]
-    return shape[1:] if shape[0] <= _MAX_CHANNELS else None
-
-
-def channels_first(shape: tuple[int, ...]) -> bool:
-    """Tell whether a rank-3 image shape has its channels in front."""
-    return len(shape) == 3 and shape[2] > _MAX_CHANNELS
-
-
-def pixels(value: np.ndarray, space: spaces.Box) -> UInt8[np.ndarray, "height width channel"]:
-    """Turn a checked image value into uint8 pixels, channels last, in its own size."""
-    if value.ndim == 2:
-        value = value[:, :, None]
-    elif channels_first(space.shape):
-        value = value.transpose(1, 2, 0)
-    if space.dtype == np.uint8:
-        return np.ascontiguousarray(value)
-    scaled = value * (255.0 / float(space.high.max()))
-    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
-
-
-def resize(
-    image: UInt8[np.ndarray, "height width channel"], size: int
-) -> UInt8[np.ndarray, "size size channel"]:
-    """Resize by area averaging to a square; an image of that size comes back untouched."""
-    height, width, channels = image.shape
-    if height == size and width == size:
-        return image
-    if channels == 3:
-        planes = [Image.fromarray(image)]
-    else:
-        planes = [Image.fromarray(np.ascontiguousarray(image[:, :, c])) for c in range(channels)]
-    small = [np.asarray(plane.resize((size, size), Image.Resampling.BOX)) for plane in planes]
-    return small[0] if channels == 3 else np.stack(small, axis=-1)
 
 
 def entry_names(leaf: Leaf) -> list[str]:
@@ -133,7 +77,12 @@ def numbers(value: np.ndarray, leaf: Leaf) -> Float32[np.ndarray, " n"]:
         return _one_hot(np.array([value - space.start]), [int(space.n)], leaf.name)
     if isinstance(space, spaces.MultiDiscrete):
         return _one_hot((value - space.start).ravel(), space.nvec.ravel().tolist(), leaf.name)
-    return np.asarray(value, np.float32).ravel()
+    with np.errstate(over="ignore"):
+        real = np.asarray(value, np.float32).ravel()
+    if not np.isfinite(real).all():
+        big = f"the number {value.ravel()[_where_bad(real)]:g}"
+        raise _misfit(leaf, big, "numbers that float32 can hold")
+    return real
 
 
 def _one_hot(values: np.ndarray, sizes: list[int], name: str) -> Float32[np.ndarray, " n"]:
@@ -191,6 +140,22 @@ def _misfit(leaf: Leaf, got: str, expected: str) -> SenseiError:
     )
 
 
+def said(leaf: Leaf, size: int) -> str:
+    """Say in a line what a leaf is and what becomes of it."""
+    shape, kind = tuple(leaf.space.shape or ()), type(leaf.space).__name__
+    sides = "×".join(map(str, shape))
+    picture = picture_shape(shape) if leaf.is_image else None
+    if picture is None:
+        names = entry_names(leaf)
+        some = ", ".join(names if len(names) < 4 else [names[0], "…", names[-1]])
+        return f"numbers {leaf.name!r}: {kind} {sides}".rstrip() + f" → {some}"
+    order = ", channels first" if picture.channels_first else ""
+    stack = f", {picture.frames} frames" if len(shape) == 4 else ""
+    how = "" if picture.height == picture.width == size else " by area"
+    small = f"{size}×{size}×{picture.frames * picture.channels}"
+    return f"image {leaf.name!r}: {sides} {leaf.space.dtype}{order}{stack} → {small}{how}"
+
+
 def take(observation: Any, leaf: Leaf) -> Any:
     """Follow a leaf's path into a nested observation."""
     for depth, part in enumerate(leaf.path):
@@ -216,9 +181,11 @@ class ObsReader:
         self.image_size = image_size
         names = tuple(name for leaf in self.vectors for name in entry_names(leaf))
         if len(names) > _MAX_VECTOR:
+            longest = max(self.vectors, key=lambda leaf: len(entry_names(leaf)))
             raise SenseiError(
-                f"observation has {len(names)} numbers and no picture that can be recognised;"
-                " declare pictures as Box(0, 255, (H, W, C), uint8)"
+                f"observation has {len(names)} numbers, most in {longest.name!r}, {longest.space};"
+                " declare a picture as Box(0, 255, (H, W, C), uint8), drop what is not needed with"
+                " gymnasium.wrappers.FilterObservation"
             )
         channels = sum(self._channels(leaf) for leaf in self.images)
         image = (image_size, image_size, channels) if channels else None
@@ -240,9 +207,11 @@ class ObsReader:
         parts = [numbers(checked(take(observation, leaf), leaf), leaf) for leaf in self.vectors]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
+    def said(self) -> list[str]:
+        """Say in a line for each array what was found and what becomes of it."""
+        return [said(leaf, self.image_size) for leaf in (*self.images, *self.vectors)]
+
     @staticmethod
     def _channels(leaf: Leaf) -> int:
-        shape = tuple(leaf.space.shape or ())
-        if len(shape) == 2:
-            return 1
-        return shape[0] if channels_first(shape) else shape[2]
+        shape = picture_shape(tuple(leaf.space.shape or ()))
+        return shape.frames * shape.channels if shape else 0

@@ -19,27 +19,25 @@ from jaxtyping import Float32, Int64
 
 from sensei.envs.config import EnvConfig
 from sensei.envs.contract import LabelView
+from sensei.envs.health import Health, WorkerDied
 from sensei.envs.shard import (
     Command,
+    Found,
     LocalWorker,
+    Memory,
     Rows,
     SharedRows,
-    WorkerDied,
-    map_rows,
+    map_memory,
     memory_size,
 )
 from sensei.envs.worker import ProcessWorker
-from sensei.types import EnvSpec, SenseiError, UsageError
+from sensei.types import SenseiError, UsageError
 
 log = logging.getLogger(__name__)
 
 Worker = LocalWorker | ProcessWorker
-_MAX_DEATHS = 5
-"""Deaths of one worker without a finished episode or many steps in between: then it is hopeless."""
-_HEALTHY_CALLS = 1000
-"""Calls after which a worker's earlier deaths no longer count."""
-_REPLAY_RATE = 20.0
-"""Re-enacted steps a second that a slow environment must reach before it counts as hung."""
+LONG_EPISODE = 10_000
+"""Steps without an end after which a warning asks whether the environment has one."""
 
 
 def episode_seed(run_seed: int, env: int, episode: int) -> int:
@@ -66,14 +64,14 @@ class EnvPool:
             )
         self.config, self.seed, self.num_envs = env, seed, env.num_envs
         self.restarts = 0
-        self._memory = SharedRows()
+        self._shared = SharedRows()
         scratch = tempfile.TemporaryDirectory(prefix="sensei-envs-")
-        self._workers = _make_workers(env, seed, self._memory, scratch.name)
-        self._finalizer = weakref.finalize(self, _shut, self._workers, self._memory, scratch)
+        self._workers = _make_workers(env, seed, self._shared, scratch.name)
+        self._finalizer = weakref.finalize(self, _shut, self._workers, self._shared, scratch)
         self._episode = np.full(self.num_envs, -1, np.int64)
         self._ended = np.ones(self.num_envs, np.bool_)
-        self._deaths = [0] * len(self._workers)
-        self._calls = [0] * len(self._workers)
+        self._health = [Health(env.name, worker.indices) for worker in self._workers]
+        self._length = np.zeros(self.num_envs, np.int64)
         self._sent: list[Command | None] = []
         self._sent_wants = np.zeros(self.num_envs, np.bool_)
         self._start()
@@ -111,10 +109,10 @@ class EnvPool:
 
     def step_wait(self) -> tuple[Rows, list[LabelView | None]]:
         """Finish the ``step_async`` before; a worker that fails is restarted with new episodes."""
-        return self._receive(self.config.timeout_s)
+        return self._receive()
 
     def restore(
-        self, episode_index: Int64[np.ndarray, " n"], actions: Sequence[Float32[np.ndarray, "t a"]]
+        self, episode_index: Int64[np.ndarray, " n"], actions: Sequence[Float32[np.ndarray, "_ a"]]
     ) -> Rows:
         """Re-enact unfinished episodes and return each environment's last row.
 
@@ -130,8 +128,7 @@ class EnvPool:
         everyone = np.ones(self.num_envs, np.bool_)
         nobody = np.zeros(self.num_envs, np.bool_)
         self._send(everyone, [np.asarray(a, np.float32) for a in actions], nobody)
-        longest = max(len(a) for a in actions)
-        rows, _ = self._receive(self.config.timeout_s + longest / _REPLAY_RATE)
+        rows, _ = self._receive()
         return rows
 
     def close(self) -> None:
@@ -153,35 +150,37 @@ class EnvPool:
         try:
             for worker in self._workers:
                 worker.launch()
-            self.spec = self._await_ready(0, self._workers[0])
-            self._rows = self._allocate()
+            found = self._await_ready(0, self._workers[0])
+            self.spec, self.found = found.spec, found.lines
+            self._memory = self._allocate()
             for number, worker in enumerate(self._workers):
                 self._attach(number, worker)
         except BaseException:
             self.close()
             raise
 
-    def _await_ready(self, number: int, worker: Worker) -> EnvSpec:
+    def _await_ready(self, number: int, worker: Worker) -> Found:
         while True:
             try:
                 return worker.ready()
             except WorkerDied as death:
-                self._count_death(number, str(death))
+                self._count_death(number, death)
                 worker.launch()
 
-    def _allocate(self) -> Rows:
+    def _allocate(self) -> Memory:
         if self.config.processes > 0:
-            return self._memory.allocate(self.spec, self.num_envs)
-        return map_rows(self.spec, self.num_envs, bytearray(memory_size(self.spec, self.num_envs)))
+            return self._shared.allocate(self.spec, self.num_envs)
+        buffer = bytearray(memory_size(self.spec, self.num_envs))
+        return map_memory(self.spec, self.num_envs, buffer)
 
     def _attach(self, number: int, worker: Worker) -> None:
         # Worker 0 has already answered when its spec was read.
-        if number > 0 and (spec := self._await_ready(number, worker)) != self.spec:
+        if number > 0 and (spec := self._await_ready(number, worker).spec) != self.spec:
             raise SenseiError(
                 f"copies of {self.config.name} differ: {spec} and {self.spec};"
                 " make the spaces independent of the seed"
             )
-        worker.attach(self._rows)
+        worker.attach(self._memory)
 
     def _send(self, resets: np.ndarray, actions: list[np.ndarray], wants: np.ndarray) -> None:
         self._sent_wants = wants
@@ -199,53 +198,56 @@ class EnvPool:
     def _seed_of(self, env: int) -> int:
         return episode_seed(self.seed, env, int(self._episode[env]))
 
-    def _receive(self, timeout_s: float) -> tuple[Rows, list[LabelView | None]]:
+    def _receive(self) -> tuple[Rows, list[LabelView | None]]:
         if not self._sent:
             raise SenseiError("step_wait was called without step_async")
         labels: list[LabelView | None] = []
         try:
             for number, worker in enumerate(self._workers):
-                labels += self._collect(number, worker, timeout_s)
+                labels += self._collect(number, worker)
         except BaseException:
             self.close()
             raise
         self._sent = []
-        rows = {name: array.copy() for name, array in self._rows.items()}
+        rows = {name: array.copy() for name, array in self._memory.rows.items()}
         self._ended = rows["is_last"].copy()
-        self._forgive()
+        for worker, health in zip(self._workers, self._health, strict=True):
+            health.lived(self._ended[worker.indices.start : worker.indices.stop])
+        self._watch_lengths(rows["is_first"])
         return rows, labels
 
-    def _collect(self, number: int, worker: Worker, timeout_s: float) -> list[LabelView | None]:
+    def _collect(self, number: int, worker: Worker) -> list[LabelView | None]:
         try:
-            return worker.collect(timeout_s)
-        except WorkerDied as death:
-            cause = str(death)
+            return worker.collect(self.config.timeout_s)
+        except WorkerDied as first:
+            death = first
         while True:
-            self._count_death(number, cause)
+            self._count_death(number, death)
             try:
                 return self._begin_anew(worker)
-            except WorkerDied as death:
-                cause = str(death)
+            except WorkerDied as another:
+                death = another
 
-    def _count_death(self, number: int, cause: str) -> None:
-        """Count and tell; give up on a worker that always dies."""
-        worker = self._workers[number]
-        envs = f"{worker.indices.start}-{worker.indices.stop - 1}"
+    def _count_death(self, number: int, death: WorkerDied) -> None:
         self.restarts += 1
-        self._deaths[number] += 1
-        self._calls[number] = 0
-        if self._deaths[number] >= _MAX_DEATHS:
-            raise SenseiError(
-                f"environments {envs} of {self.config.name} failed {_MAX_DEATHS} times in a row:"
-                f" {cause}; repair the environment, or see it alone with --env.processes 0"
+        self._health[number].died(death)
+
+    def _watch_lengths(self, first: np.ndarray) -> None:
+        """Ask about an environment that seems to have no end."""
+        known = self._length.max() >= LONG_EPISODE
+        self._length = np.where(first, 0, self._length + 1)
+        if not known and self._length.max() >= LONG_EPISODE:
+            log.warning(
+                "environment %d of %s has not ended for %s steps: if it has no end of its own,"
+                " give --env.time-limit",
+                *(self._length.argmax(), self.config.name, f"{LONG_EPISODE:,}"),
             )
-        log.warning("environments %s restarted with new episodes: %s", envs, cause)
 
     def _begin_anew(self, worker: Worker) -> list[LabelView | None]:
         """Start a worker again, each of its environments in its next episode."""
         worker.launch()
         worker.ready()
-        worker.attach(self._rows)
+        worker.attach(self._memory)
         mine = worker.indices
         self._episode[mine.start : mine.stop] += 1
         none = np.zeros((0, self.spec.action.size), np.float32)
@@ -256,14 +258,6 @@ class EnvPool:
         )
         worker.submit(command)
         return worker.collect(self.config.timeout_s)
-
-    def _forgive(self) -> None:
-        """Forget the deaths of workers that do their work again."""
-        for number, worker in enumerate(self._workers):
-            self._calls[number] += 1
-            mine = worker.indices
-            if self._ended[mine.start : mine.stop].any() or self._calls[number] > _HEALTHY_CALLS:
-                self._deaths[number] = 0
 
 
 def _make_workers(env: EnvConfig, seed: int, memory: SharedRows, scratch: str) -> list[Worker]:

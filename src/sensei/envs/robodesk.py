@@ -82,11 +82,17 @@ class RoboDesk(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         _check("task", task, SUCCESSES)
         _check("reward", reward, get_args(RewardForm))
         _check("picture", picture, get_args(Picture))
-        for camera in (*self.cameras, label_camera):
-            _check("camera", camera, tuple(VIEWS))
+        for camera in self.cameras:
+            _check("cameras", camera, tuple(VIEWS))
+        _check("label_camera", label_camera, tuple(VIEWS))
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise UsageError(f"env option cameras is {self.cameras}: give each camera once")
-        for name, number in (("action_repeat", action_repeat), ("image_size", image_size)):
+        numbers = {
+            "action_repeat": action_repeat,
+            "max_episode_steps": max_episode_steps,
+            "image_size": image_size,
+        }
+        for name, number in numbers.items():
             if number < 1:
                 raise UsageError(f"env option {name} is {number}: give 1 or more")
         self.task, self.reward, self.label_camera = task, reward, label_camera

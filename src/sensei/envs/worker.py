@@ -19,10 +19,13 @@ import time
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from sensei.envs.config import EnvConfig
 from sensei.envs.contract import LabelView
-from sensei.envs.shard import Command, Rows, Shard, SharedRows, WorkerDied, last_line, map_rows
-from sensei.types import EnvSpec, SenseiError
+from sensei.envs.health import WorkerDied
+from sensei.envs.shard import Command, Found, Memory, SharedRows, make_shard, map_memory, told
+from sensei.types import SenseiError
 
 _TIDY_S = 3.0
 """Time for a worker to close its environments before it is ended."""
@@ -53,7 +56,9 @@ class ProcessWorker:
         self._config, self._seed, self._memory, self._scratch = config, seed, memory, scratch
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._deadline_from = 0.0
+        self._beats = self._beats_sent = np.zeros(0, np.int64)
+        self._moves: list[int] = []
+        self._sent_at = 0.0
 
     def launch(self) -> None:
         """Start a fresh process; it builds its environments while the caller goes on."""
@@ -72,22 +77,40 @@ class ProcessWorker:
         self._connection = Connection(ours.detach())
         self._say((self._config, self._seed, self.indices))
 
-    def ready(self) -> EnvSpec:
+    def ready(self) -> Found:
         """Wait until the environments are built and return what they look like."""
-        return self._hear(max(_START_S, self._config.timeout_s))
+        timeout_s = max(_START_S, self._config.timeout_s)
+        if not self._answered(timeout_s):
+            raise WorkerDied(f"not built within {timeout_s:g} s")
+        return self._hear()
 
-    def attach(self, rows: Rows) -> None:
+    def attach(self, memory: Memory) -> None:
         """Tell the process that the memory has its size: all rows of the pool."""
-        self._say(len(rows["reward"]))
+        self._beats = memory.beats[self.indices.start : self.indices.stop]
+        self._say(len(memory.beats))
 
     def submit(self, command: Command) -> None:
         """Send a command; the process starts on it at once."""
-        self._deadline_from = time.monotonic()
+        self._sent_at = time.monotonic()
+        self._beats_sent, self._moves = self._beats.copy(), command.moves
         self._say(command)
 
     def collect(self, timeout_s: float) -> list[LabelView | None]:
-        """Wait for the answer to the last command, up to ``timeout_s`` after it was sent."""
-        return self._hear(self._deadline_from + timeout_s - time.monotonic())
+        """Wait for the answer to the last command.
+
+        It may take as long as it takes, but no environment more than ``timeout_s`` for a move, or
+        twice that where the one before was quick.
+        """
+        before, wait_s = self._beats_sent, self._sent_at + timeout_s - time.monotonic()
+        while not self._answered(wait_s):
+            beats = self._beats.copy()
+            if (beats == before).all():
+                late = int((beats - self._beats_sent < self._moves).argmax())
+                raise WorkerDied(
+                    f"environment {self.indices[late]} gave no answer for {timeout_s:g} s"
+                )
+            before, wait_s = beats, timeout_s
+        return self._hear()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -120,18 +143,22 @@ class ProcessWorker:
         with contextlib.suppress(OSError):
             self._connection.send(message)
 
-    def _hear(self, timeout_s: float) -> Any:
+    def _answered(self, timeout_s: float) -> bool:
+        assert self._connection is not None
+        with contextlib.suppress(OSError):  # the reading that follows says why
+            return self._connection.poll(max(timeout_s, 0.0))
+        return True
+
+    def _hear(self) -> Any:
         assert self._connection is not None
         try:
-            if not self._connection.poll(max(timeout_s, 0.0)):
-                raise WorkerDied(f"no answer for {self._config.timeout_s:g} s")
             kind, content = self._connection.recv()
         except (EOFError, OSError) as error:
             raise WorkerDied(self._how_it_died()) from error
         if kind == "ours":
             raise content
         if kind == "foreign":
-            raise WorkerDied(content)
+            raise WorkerDied(*content)
         return content
 
     def _how_it_died(self) -> str:
@@ -165,13 +192,13 @@ def main(socket_fd: int, memory_fd: int) -> None:
     # The pool closing its end is how a worker is told to leave.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         config, seed, indices = connection.recv()
-        shard = _answer(connection, lambda: Shard(config, seed, indices), lambda s: s.spec)
+        shard = _answer(connection, lambda: make_shard(config, seed, indices), lambda s: s.found)
         with contextlib.closing(shard):
             num_envs = connection.recv()
-            rows = map_rows(shard.spec, num_envs, mmap.mmap(memory_fd, 0))
+            memory = map_memory(shard.found.spec, num_envs, mmap.mmap(memory_fd, 0))
             while True:
                 command = connection.recv()
-                _answer(connection, lambda command=command: shard.run(command, rows), lambda x: x)
+                _answer(connection, lambda command=command: shard.run(command, memory), lambda x: x)
     # If the pool was killed, the last worker to leave removes their folder; else it is not empty
     # or not there.
     with contextlib.suppress(OSError):
@@ -186,7 +213,7 @@ def _answer(connection: Connection, call: Any, show: Any) -> Any:
         connection.send(("ours", error))
         sys.exit(1)
     except Exception as error:
-        connection.send(("foreign", last_line(error)))
+        connection.send(("foreign", told(error)))
         sys.exit(1)
     connection.send(("done", show(result)))
     return result

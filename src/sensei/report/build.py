@@ -62,6 +62,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             "events": figures.events(),
             "gate": figures.gate(),
             "channel": figures.group("channel", ("explore",)),
+            "online": figures.group("online", ("explore",)),
             "returns": figures.returns(),
             "loss": figures.group("loss"),
             "speed": figures.speed(),
@@ -175,8 +176,10 @@ class Look:
 
     def _shown(self, stage: StageFacts) -> ShownEpisode | None:
         folder = self.workspace.folder(stage.key)
-        distilled = stage_key("distill", stage.generation)
-        reward_model = self._reward_model(distilled) if self.config.uses_reward else None
+        # Exploration keeps its last R_ψ where it has gone on learning from questions of its own.
+        own = (folder / "reward.safetensors").exists()
+        key = stage.key if own else stage_key("distill", stage.generation)
+        reward_model = self._reward_model(key) if self.config.uses_reward else None
         store = EpisodeStore.open(folder / "episodes", read_only=True)
         state = self._state(folder)
         return show_episode(self.config, store, self.spec.events, state, reward_model)

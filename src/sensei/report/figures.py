@@ -147,7 +147,7 @@ class Figures:
 
     def _shares(self, stage: StageFacts) -> dict[str, float]:
         found: dict[str, float] = {}
-        for name in ("act", "environments", "replay", "update"):
+        for name in ("act", "environments", "replay", "update", "labels"):
             _, values = series(self.records[stage.key], f"speed/share_{name}")
             if values:
                 found[name] = float(np.nanmean(values))

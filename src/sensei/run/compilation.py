@@ -16,7 +16,8 @@ from sensei.core.training import train_step
 VARIABLE = "SENSEI_CACHE_DIR"
 LOOP_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
 """XLA's older code for fused loops, a fifth faster for the xs update (``loop_emitters`` in
-results/bench/products.json, jaxlib 0.10.2)."""
+results/bench/products.json, jaxlib 0.10.2) in the process that compiled it; docs/performance.md
+says what changes when it comes from the cache."""
 
 
 def cache_folder() -> Path:

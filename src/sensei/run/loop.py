@@ -24,12 +24,13 @@ from sensei.data.records import Frame
 from sensei.data.replay import Replay
 from sensei.envs.contract import row_fields
 from sensei.envs.pool import EnvPool
-from sensei.run import saving
+from sensei.run import relabel, saving
 from sensei.run.compilation import fast_train_step
 from sensei.run.interrupts import Interrupts
 from sensei.run.metrics import Metrics
 from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
 from sensei.run.progress import Progress
+from sensei.run.relabel import Relabel
 from sensei.run.tally import Tally, task_reward
 from sensei.types import SenseiError, Stopped
 
@@ -83,6 +84,8 @@ class Learner:
     reward_model: RewardModel | None = None
     sources: tuple[EpisodeStore, ...] = ()
     """Earlier stages' episodes, sampled along with the loop's own."""
+    relabel: Relabel | None = None
+    """What replaces ``reward_model`` by a better one now and then."""
 
 
 class Loop:
@@ -123,8 +126,10 @@ class Loop:
             Progress(self.job.key, max(self.job.env_steps, 1)) as progress,
         ):
             self._train_offline(progress, asked)
+            relabel.go_on(self)
             while not self._done():
                 self._round()
+                relabel.turn(self)
                 progress.update(self.env_steps, **self._shown())
                 if self.env_steps - self.saved_at >= self.job.save_every:
                     self.save()

@@ -46,7 +46,8 @@ def _tree(loop: Loop) -> dict[str, Any]:
 
 
 def _counters(loop: Loop) -> dict[str, Any]:
-    return {
+    relabel = loop.learner and loop.learner.relabel
+    return ({"relabel": relabel.state()} if relabel else {}) | {
         "env_steps": loop.env_steps,
         "updates": loop.updates,
         "logged_at": loop.logged_at,
@@ -64,6 +65,8 @@ def _restore(loop: Loop, tree: dict[str, Any], meta: dict[str, Any]) -> None:
     if loop.learner is not None and loop.agent is not None:
         loop.learner.state, loop.agent.carry = tree["state"], tree["carry"]
         loop.agent.agent = loop.learner.state.agent
+        if loop.learner.relabel is not None:
+            loop.learner.reward_model = loop.learner.relabel.restore(meta["relabel"])
     loop.rng.bit_generator.state = meta["rng"]
     loop.env_steps, loop.updates = meta["env_steps"], meta["updates"]
     loop.logged_at, loop.credit = meta["logged_at"], meta["credit"]

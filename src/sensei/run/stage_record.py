@@ -82,8 +82,16 @@ class StageRecord:
         made = [self.key, self.started, self.settings, self.inputs, self.summary]
         return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
-    def refused(self, settings: Mapping[str, Any]) -> list[Change]:
-        """Return the changes of settings with which this stage cannot continue."""
+    def refused(self, settings: Mapping[str, Any], folder: Path) -> list[Change]:
+        """Return the changes of settings with which this stage cannot continue.
+
+        One that failed before it made anything in its ``folder`` refuses none: a mistyped option
+        must not bind the next attempt.
+        """
+        if self.status == "failed" and {path.name for path in folder.iterdir()} <= {
+            "manifest.json"
+        }:
+            return []
         return [change for change in changes(self.settings, _plain(settings)) if not change.grows]
 
     def is_current(self, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> bool:

@@ -153,9 +153,8 @@ class Workspace:
         self._check_is_ours()
         for key in [key for key in stages if key not in forced]:
             record = self.record(key)
-            refused = record and record.stale is not Stale.REDO and record.refused(stages[key])
-            if refused:
-                raise self._refusal(key, refused[0])
+            if record and record.stale is not Stale.REDO:
+                self._check_settings(record, stages[key])
         found = changes(flatten(self.config()), flatten(config)) if self.exists() else []
         # A folder may be moved; where it is, is no property of the run.
         found = [change for change in found if change.field != "dir"]
@@ -265,8 +264,7 @@ class Workspace:
     def _check_unchanged(
         self, record: StageRecord, hashes: Mapping[str, str], settings: Mapping[str, Any]
     ) -> None:
-        for change in record.refused(settings):
-            raise self._refusal(record.key, change)
+        self._check_settings(record, settings)
         for name in hashes:
             if record.stale is Stale.REFUSE and hashes[name] != record.inputs.get(name):
                 raise UsageError(
@@ -274,11 +272,13 @@ class Workspace:
                     "or --dir OTHER starts a new run"
                 )
 
-    def _refusal(self, key: str, change: Change) -> UsageError:
-        return UsageError(
-            f"{change.field} was {change.before!r} when {key} was begun in {self.root} and is now "
-            f"{change.after!r}: use --dir OTHER for a new run, or --force to redo {key}"
-        )
+    def _check_settings(self, record: StageRecord, settings: Mapping[str, Any]) -> None:
+        key = record.key
+        for change in record.refused(settings, self.folder(key)):
+            raise UsageError(
+                f"{change.field} was {change.before!r} when {key} was begun in {self.root} and is "
+                f"now {change.after!r}: use --dir OTHER for a new run, or --force to redo {key}"
+            )
 
     def _check_is_ours(self) -> None:
         if not self.root.exists() or self.exists():

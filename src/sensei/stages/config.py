@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
 from sensei.types import UsageError
 
-Method = Literal["sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random"]
+Method = Literal["sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random", "ppo"]
+EXPLORING: tuple[Method, ...] = ("sensei", "p2e", "vlm", "fixed", "dreamer", "rnd", "random")
+"""Methods that explore first; ``ppo`` only solves a task, to be compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,15 +106,59 @@ class ExploreConfig:
     save_every: int = 5_000
     """Environment steps between checkpoints."""
     label_frames: int = 20_000
-    """Label frames kept for a next generation."""
+    """Label frames kept for a next generation, and for questions while exploring."""
+    online_every: int = 0
+    """Environment steps after which exploration asks about its own label frames, those pairs of
+    which R_ψ is least sure, and R_ψ learns from the answers; 0 = it does not."""
+    online_pairs: int = 100
+    """Pairs asked each time."""
 
     def __post_init__(self) -> None:
-        """Reject updates from nothing."""
+        """Reject updates from nothing, and questions about nothing."""
+        if self.online_every < 0 or self.online_pairs < 1:
+            raise UsageError(
+                f"explore.online_every is {self.online_every} and explore.online_pairs "
+                f"{self.online_pairs}: give 0 or more steps, and 1 or more pairs"
+            )
+        if self.online_every and not self.label_frames:
+            raise UsageError(
+                f"explore.online_every is {self.online_every} but no frames are kept to ask about: "
+                "give --explore.label-frames 2000, or --explore.online-every 0"
+            )
         if self.offline_updates and not self.keep_collected:
             raise UsageError(
                 f"explore.offline_updates is {self.offline_updates} but there is nothing to make "
                 "them from: give --explore.keep-collected, or --explore.offline-updates 0"
             )
+
+    @property
+    def online_rounds(self) -> int:
+        """How often exploration asks; not so late that the answers could not be used any more."""
+        if not self.online_every:
+            return 0
+        return max(0, -(-self.env_steps // self.online_every) - 2)
+
+
+def check_online(
+    explore: ExploreConfig, distill: DistillConfig, uses_reward: bool, annotators: Iterable[str]
+) -> None:
+    """Reject questions while exploring that nobody would answer, or that would change nothing.
+
+    Raises:
+        UsageError: there is no R_ψ, it has no members to disagree, or a person would be asked.
+    """
+    why = ""
+    if not uses_reward:
+        why = f"method {explore.method!r} uses no labels: give another --method"
+    elif distill.members < 2:
+        why = f"distill.members is {distill.members}, which cannot disagree: give 5"
+    elif any(name.startswith("human") for name in annotators):
+        why = "a person would have to wait at the terminal: give --generations 2 instead"
+    if why:
+        raise UsageError(
+            f"explore.online_every is {explore.online_every}, but {why}, or "
+            "--explore.online-every 0"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +199,26 @@ class SolveConfig:
     def tasks(self) -> tuple[str, ...]:
         """Every task in order."""
         return (self.task, *self.more_tasks)
+
+
+@dataclasses.dataclass(frozen=True)
+class PpoConfig:
+    """How ``--method ppo`` solves a task; ours are the library's values but for what is said."""
+
+    learning_rate: float = 3e-4
+    rollout: int = 128
+    """Steps of each environment between two updates. The library's 2,048 are made for one."""
+    batch: int = 128
+    """Steps in a minibatch; it should divide rollout × env.num_envs."""
+    epochs: int = 4
+    """Passes over the steps in an update; the library's 10 are made for few steps."""
+    discount: float = 1.0 - 1.0 / 333.0
+    """γ, that of every other method."""
+    trace: float = 0.95
+    """λ of the advantage."""
+    clip: float = 0.2
+    entropy: float = 0.01
+    """Weight of the policy's entropy; the library has none, and rewards here are sparse."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,12 +125,17 @@ def labelled_rows(store: LabelStore, ids: np.ndarray, annotators: Sequence[str] 
     labels = labels.select(labels.status == "labelled")
     if not len(labels):
         raise SenseiError("there are no labels to distill: run sensei annotate first")
+    return with_rows(labels, ids)
+
+
+def with_rows(labels: LabelSet, ids: np.ndarray) -> LabelSet:
+    """Turn the frames of the pairs from ids into row numbers of ``ids``, which are sorted."""
     first, second = (np.searchsorted(ids, side) for side in (labels.first, labels.second))
     return dataclasses.replace(labels, first=first, second=second)
 
 
 def fit(
-    model: RewardModel, data: LabelledFrames, config: RunConfig, progress: Progress
+    model: RewardModel, data: LabelledFrames, config: RunConfig, progress: Progress | None = None
 ) -> tuple[RewardModel, list[dict[str, float]]]:
     """Train until the validation loss stops falling; keep its best epoch and return the curve."""
     distill = config.distill
@@ -149,7 +154,8 @@ def fit(
         model, state, loss = core.train_epoch(model, state, obs, repeated, batch, rates, key=key)
         val_loss, accuracy = _validate(model, obs, val)
         curve.append({"train_loss": float(loss), "loss": val_loss, "accuracy": accuracy})
-        progress.update(epoch + 1, validation_loss=val_loss, accuracy=accuracy)
+        if progress is not None:
+            progress.update(epoch + 1, validation_loss=val_loss, accuracy=accuracy)
         if val_loss < best_loss:
             best, best_loss = model, val_loss
         if _stale(curve, distill):
@@ -195,10 +201,13 @@ def accuracy_of(difference: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean((difference > 0)[decided] == (y > 0.5)[decided])) if decided.any() else 0.5
 
 
-def finish(model: RewardModel, data: LabelledFrames) -> tuple[RewardModel, dict[str, Any]]:
-    """Standardise on all label frames, calibrate on the validation pairs, and measure."""
+def finish(
+    model: RewardModel, data: LabelledFrames, basis: np.ndarray | slice = slice(None)
+) -> tuple[RewardModel, dict[str, Any]]:
+    """Standardise on the rows ``basis`` of the label frames, by default all, calibrate on the
+    validation pairs, and measure."""
     logits = frame_logits(model, data.obs)
-    model = core.standardise(model, logits)
+    model = core.standardise(model, logits[:, basis])
     standard = np.asarray((logits - model.offset[:, None]) / model.scale[:, None])
     reward = standard.mean(0)
     val = data.validation()

@@ -15,6 +15,7 @@ from sensei.run.tally import task_reward
 from sensei.run.video import write_video
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import fresh_state, job, play, stage_input, stage_seed, task_setup
+from sensei.stages.solve import ppo_stage
 from sensei.types import EnvSpec
 
 EPISODE_LIMIT = 100_000
@@ -23,6 +24,8 @@ EPISODE_LIMIT = 100_000
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Play the solved task from fresh starts; return scores by way of acting."""
+    if config.explore.method == "ppo":
+        return ppo_stage().evaluate(config, workspace)
     return {"sampled": _play(config, workspace, False), "mode": _play(config, workspace, True)}
 
 

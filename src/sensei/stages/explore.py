@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from sensei.data.label_store import LabelStore
@@ -10,6 +11,7 @@ from sensei.presets import RunConfig
 from sensei.run import checkpoint
 from sensei.run.loop import Learner
 from sensei.run.workspace import Workspace
+from sensei.stages.online import Online
 from sensei.stages.setups import (
     earlier_episodes,
     exploration_setup,
@@ -38,10 +40,18 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             replay_gb=explore.replay_gb,
             label_frames=explore.label_frames,
         )
-        learner = None
-        if explore.method != "random":
-            learner = _learner(config, pool.spec, workspace)
-        return play(todo, workspace, pool, learner, labels)
+        if explore.method == "random":
+            return play(todo, workspace, pool, None, labels)
+        learner = _learner(config, pool.spec, workspace)
+        if not explore.online_every:
+            return play(todo, workspace, pool, learner, labels)
+        assert learner.reward_model is not None
+        online = Online(config, workspace, learner.reward_model, pool.spec.has_oracle)
+        learner.relabel = online
+        with contextlib.closing(online):
+            summary = play(todo, workspace, pool, learner, labels)
+            checkpoint.save(workspace.here / "reward.safetensors", learner.reward_model)
+            return summary | {"online": online.summary()}
 
 
 def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:

@@ -32,6 +32,11 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """The parts of the configuration on which each kind of stage depends."""
 
+_ONLINE = ("distill", "annotator")
+"""On what exploration depends besides, where it asks questions itself."""
+
+_SOLVED_BY_PPO = ("seed", "env", "ppo", "solve")
+
 _FREE = frozenset(
     {
         "env.processes",
@@ -75,14 +80,14 @@ class Step:
 def plan(config: RunConfig) -> list[Step]:
     """List the stages of a run in order.
 
-    Methods without R_ψ begin at explore. With generations, annotate → distill → explore come
-    again as ``annotate-2`` and so on, and solve reads the last explore.
+    Methods without R_ψ begin at explore, PPO at solve. With generations, annotate → distill →
+    explore come again as ``annotate-2`` and so on, and solve reads the last explore.
     """
-    steps = _exploration(config)
-    explored = steps[-1].key
+    steps = [] if config.explore.method == "ppo" else _exploration(config)
+    explored = tuple(step.key for step in steps[-1:])
     for task in config.solve.tasks:
         alone, solve = _for_task(config, task), stage_key("solve", task=task)
-        steps.append(_step(alone, "solve", solve, (explored,)))
+        steps.append(_step(alone, "solve", solve, explored))
         steps.append(_step(alone, "evaluate", stage_key("evaluate", task=task), (solve,)))
     steps.append(_step(config, "report", "report", tuple(step.key for step in steps)))
     return steps
@@ -105,8 +110,15 @@ def select(config: RunConfig, kind: str, workspace: Workspace) -> list[Step]:
     """Return the steps of one kind: those of every generation that are due.
 
     ``report`` reads whatever is finished. A generation is due when the one before is finished.
+
+    Raises:
+        UsageError: the method has no such stage.
     """
     steps = [step for step in plan(config) if step.kind == kind]
+    if not steps:
+        raise UsageError(
+            f"method {config.explore.method!r} has no stage {kind}: give another --method"
+        )
     if kind == "report":
         (step,) = steps
         done = tuple(name for name in step.inputs if workspace.finished(name))
@@ -220,15 +232,24 @@ def _exploration(config: RunConfig) -> list[Step]:
 def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> Step:
     plain = to_plain(config)
     flat = flatten(plain)
+    ppo = kind == "solve" and config.explore.method == "ppo"
+    sections = _SOLVED_BY_PPO if ppo else _SECTIONS[kind]
+    if kind == "explore" and config.explore.online_every:
+        sections += _ONLINE
     settings = {
         name: value
         for name, value in flat.items()
-        if name not in _FREE and name.split(".")[0] in _SECTIONS[kind]
+        if name not in _FREE and name.split(".")[0] in sections
     }
+    if kind == "explore" and not config.explore.online_every:
+        # Not a word of it, so that explorations go on that began before there was such a thing.
+        settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
     if kind == "collect" and config.collect.policy == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
         settings |= {name: flat[name] for name in _COLLECT_AS_EXPLORE}
+    if ppo:
+        settings["explore.method"] = "ppo"
     return Step(key, kind, inputs, settings, _STALE.get(kind, Stale.REFUSE))
 
 

@@ -98,7 +98,7 @@ class Rounds:
             model = self._learn(size, data)
             if self._is_enough(size):
                 break
-            doubt = doubt_of(model, data)
+            doubt = doubt_of(model, data.obs, data.ids)
         return done
 
     def _drawn(self) -> int:
@@ -186,12 +186,15 @@ def validation_accuracy(model: RewardModel, data: LabelledFrames) -> tuple[float
     return accuracy_of(difference, y), int(np.sum(y != 0.5))
 
 
-def doubt_of(model: RewardModel, data: LabelledFrames) -> Doubt:
-    """Score pairs by the standard deviation over the members of P(second preferred)."""
-    logits = np.asarray(frame_logits(model, data.obs))
+def doubt_of(model: RewardModel, obs: dict[str, np.ndarray], ids: np.ndarray) -> Doubt:
+    """Score pairs by the standard deviation over the members of P(second preferred).
+
+    ``obs`` are the observations of the frames ``ids``, which are sorted.
+    """
+    logits = np.asarray(frame_logits(model, obs))
 
     def doubt(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        one, two = (logits[:, np.searchsorted(data.ids, side)] for side in (first, second))
+        one, two = (logits[:, np.searchsorted(ids, side)] for side in (first, second))
         return expit(two - one).std(axis=0)
 
     return doubt

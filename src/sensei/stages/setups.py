@@ -127,6 +127,9 @@ def play(
     """Run the loop in the running stage and return its counts."""
     if workspace.fresh and labels is not None:
         labels.truncate_frames(workspace.key, 0)
+    if workspace.fresh and not workspace.inputs:  # the first stage that meets the environment
+        for line in pool.found:
+            workspace.say(f"{workspace.key}: {line}")
     loop = Loop(todo, pool, workspace.metrics, learner, labels)
     loop.run()
     loop.store.close()

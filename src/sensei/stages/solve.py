@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import jax
@@ -23,14 +24,16 @@ from sensei.stages.setups import (
     stage_seed,
     task_setup,
 )
-from sensei.types import EnvSpec, UsageError
+from sensei.types import EnvSpec, SenseiError, UsageError
 
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Train a fresh task actor-critic on the explored world model; return the counts."""
+    if config.explore.method == "ppo":
+        return ppo_stage().solve(config, workspace)
     solve = config.solve
     with EnvPool(config.env, stage_seed(config, workspace.key)) as pool:
-        _check_tasks(config, pool.spec)
+        check_tasks(config, pool.spec)
         todo = job(
             config,
             workspace,
@@ -44,7 +47,21 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         return play(todo, workspace, pool, _learner(config, pool.spec, workspace))
 
 
-def _check_tasks(config: RunConfig, spec: EnvSpec) -> None:
+def ppo_stage() -> Any:
+    """Import the module that solves and evaluates by PPO.
+
+    Raises:
+        SenseiError: its extra is missing.
+    """
+    try:
+        return importlib.import_module("sensei.stages.ppo")
+    except ModuleNotFoundError as error:
+        raise SenseiError(
+            f"method ppo needs {error.name}: install the extra, pip install 'sensei-rl[ppo]'"
+        ) from error
+
+
+def check_tasks(config: RunConfig, spec: EnvSpec) -> None:
     """Find a wrong name before the first task is solved, not after it."""
     known = ("task", *spec.rewards)
     for task in config.solve.tasks:

@@ -11,7 +11,7 @@ import yaml
 
 from sensei.fields import nearest
 from sensei.presets import Budget
-from sensei.stages.config import Method
+from sensei.stages.config import EXPLORING, Method
 from sensei.types import UsageError
 
 Until = Literal["explore", "solve", "evaluate", "report"]
@@ -30,11 +30,11 @@ class StudyConfig:
     """How long each stage works."""
     envs: tuple[str, ...] = ("keychest",)
     """Environments: presets, gym:ID or module:callable."""
-    methods: tuple[Method, ...] = get_args(Method)
-    """Methods of exploration."""
+    methods: tuple[Method, ...] = EXPLORING
+    """Methods of exploration; ppo does not explore and is compared in what it solves."""
     conditions: tuple[str, ...] = (DEFAULT,)
     """Changes of fields to compare, each FIELD=VALUE or NAME:FIELD=VALUE,FIELD=VALUE; "default"
-    changes nothing."""
+    changes nothing, FIELD*=FACTOR multiplies a number."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of each of these."""
     until: Until = "evaluate"
@@ -67,23 +67,29 @@ class Condition:
     """In folders, tables and figures; empty for the one that changes nothing."""
     fields: dict[str, Any]
     """Dotted name → value."""
+    factors: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    """Dotted name → what the run's own value is multiplied by."""
 
 
 def read_condition(word: str) -> Condition:
-    """Read ``default``, ``FIELD=VALUE`` or ``NAME:FIELD=VALUE,FIELD=VALUE``; values are YAML."""
+    """Read ``default``, ``FIELD=VALUE`` or ``NAME:FIELD=VALUE,FIELD*=FACTOR``; values are YAML."""
     if word == DEFAULT:
         return Condition("", {})
-    match = re.fullmatch(r"(?:(?P<name>[\w-]+):)?(?P<changes>[\w.-]+=.*)", word)
+    match = re.fullmatch(r"(?:(?P<name>[\w-]+):)?(?P<changes>[\w.-]+\*?=.*)", word)
     if match is None:
         raise UsageError(
             f"--conditions {word!r} cannot be read: write {DEFAULT}, agent.gate=return, or "
             "noisy:annotator.kind=noisy,annotator.flip_rate=0.2"
         )
     # A comma inside a value, as in agent.go=[1,0], is not followed by another field's name.
-    parts = [part.split("=", 1) for part in re.split(r",(?=[\w.-]+=)", match["changes"])]
-    fields = {name: yaml.safe_load(value) for name, value in parts}
+    parts = [part.split("=", 1) for part in re.split(r",(?=[\w.-]+\*?=)", match["changes"])]
+    values = {name: yaml.safe_load(value) for name, value in parts}
+    factors = {name[:-1]: value for name, value in values.items() if name.endswith("*")}
+    if wrong := [f"{n}*={f}" for n, f in factors.items() if not isinstance(f, int | float)]:
+        raise UsageError(f"--conditions {word!r}: {wrong[0]} multiplies by no number, say 0.5")
+    fields = {name: value for name, value in values.items() if not name.endswith("*")}
     short = [f"{name.rpartition('.')[2]}={value}" for name, value in parts]
-    return Condition(match["name"] or ",".join(short), fields)
+    return Condition(match["name"] or ",".join(short), fields, factors)
 
 
 STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -114,6 +120,44 @@ STUDIES: dict[str, tuple[str, dict[str, Any]]] = {
                     f"flip{100 * rate:.0f}:annotator.kind=noisy,annotator.flip_rate={rate}"
                     for rate in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
                 ),
+            ),
+        },
+    ),
+    "bias": (
+        "labels of an annotator that often says “first”, asked in one order and in both",
+        {
+            "methods": ("sensei",),
+            "conditions": (
+                *(
+                    f"bias{100 * bias:.0f}-{orders}:annotator.kind=noisy,annotator.flip_rate=0,"
+                    f"annotator.position_bias={bias},annotator.orders={orders}"
+                    for bias in (0.3, 0.6, 0.8)
+                    for orders in ("first", "both")
+                ),
+                "exact:annotator.kind=oracle",
+            ),
+        },
+    ),
+    "damping": (
+        "how much less is worth what the members of R_ψ disagree about",
+        {
+            "methods": ("sensei",),
+            "conditions": (
+                DEFAULT,
+                "half:distill.damping=0.5",
+                "one:distill.damping=1.0",
+                "two:distill.damping=2.0",
+            ),
+        },
+    ),
+    "generations": (
+        "as many labels again, of D_init or in the middle of exploring, which is as long in all",
+        {
+            "methods": ("sensei",),
+            "conditions": (
+                DEFAULT,
+                "more:annotate.pairs*=2",
+                "two:generations=2,explore.env_steps*=0.5,explore.label_frames*=0.5",
             ),
         },
     ),

@@ -33,7 +33,7 @@ class StudyFigures:
         each = self.comparison
         lines = [
             self._line(group, THRESHOLDS, each.profile(group))
-            for group in each.groups
+            for group in each.explored
             if each.events
         ]
         drawn = panel("share of runs and events above", lines, within=(0.0, 1.0),
@@ -71,11 +71,11 @@ class StudyFigures:
         figure.savefig(path, dpi=150)
 
     def _happened(self, event: str) -> bool:
-        return any(run.events[event].values[-1] > 0 for run in self.comparison.runs)
+        return any(run.events[event].values[-1] > 0 for run in self.comparison.runs if run.events)
 
     def _event(self, name: str) -> list[Line]:
         each = self.comparison
-        return [self._line(group, each.grid, each.band(group, name)) for group in each.groups]
+        return [self._line(group, each.grid, each.band(group, name)) for group in each.explored]
 
     def _returns(self, task: str, with_spent: bool) -> list[Line]:
         lines = []

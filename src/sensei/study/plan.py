@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from sensei.arguments import resolve
-from sensei.fields import with_dotted
+from sensei.fields import to_plain, with_dotted
 from sensei.presets import RunConfig
+from sensei.run.stage_record import flatten
 from sensei.stages.pipeline import Step, plan, until
 from sensei.study.config import Condition, StudyConfig, read_condition
 from sensei.types import UsageError
@@ -133,12 +135,23 @@ def _member(
     group = f"{method} {condition.name}".strip()
     name = f"runs/{_slug(env)}-{_slug(group)}-seed{seed}"
     fields = {"explore.method": method, "seed": seed} | condition.fields
-    config = with_dotted(base, fields)
+    config = with_dotted(base, fields | _scaled(base, condition))
     if (config.env.name, config.seed) != (base.env.name, seed):
         raise UsageError(
             f"condition {condition.name!r} sets env.name or seed: give --envs and --seeds"
         )
     return Member(env, group, seed, Job(name, _placed(config, Path(study.dir) / name), study.until))
+
+
+def _scaled(base: RunConfig, condition: Condition) -> dict[str, Any]:
+    """Multiply the numbers that a condition has factors for; whole ones stay whole."""
+    flat, scaled = flatten(to_plain(base)), {}
+    for name, factor in condition.factors.items():
+        value = flat.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"condition {condition.name!r} multiplies {name}, which is {value!r}")
+        scaled[name] = round(value * factor) if isinstance(value, int) else value * factor
+    return scaled
 
 
 def _placed(config: RunConfig, folder: Path) -> RunConfig:

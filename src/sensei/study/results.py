@@ -12,6 +12,7 @@ from sensei.presets import RunConfig
 from sensei.report.facts import Records, StageFacts, read_facts, read_records
 from sensei.run.metrics import series
 from sensei.run.workspace import Workspace
+from sensei.stages.config import EXPLORING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class RunResult:
     """Stage key → time."""
     shared: tuple[str, ...]
     """Stages that were made once for several runs."""
+    explores: bool = True
+    """Whether its method explores before it solves anything."""
 
     @property
     def reached(self) -> int:
@@ -90,6 +93,7 @@ def read_run(folder: Path | str, group: str = "") -> RunResult:
         d_init=_d_init(begun),
         env_steps={stage.key: stage.env_steps for stage in begun if stage.acts},
         seconds={stage.key: stage.seconds for stage in begun},
+        explores=config.explore.method in EXPLORING,
         shared=tuple(workspace.manifest().get("forked_from", {}).get("stages", ())),
     )
 

@@ -44,6 +44,11 @@ class Comparison:
         return list(dict.fromkeys(run.group for run in self.runs))
 
     @property
+    def explored(self) -> list[str]:
+        """Those of them that explore; PPO does not, and is compared in what it solves."""
+        return [group for group in self.groups if any(run.reached for run in self.of(group))]
+
+    @property
     def events(self) -> list[str]:
         """Every event that the environment names."""
         return list(dict.fromkeys(name for run in self.runs for name in run.events))
@@ -56,7 +61,7 @@ class Comparison:
     @property
     def slowest(self) -> RunResult:
         """The run that decides ``steps``."""
-        return min(self.runs, key=lambda run: run.reached)
+        return min(self.runs, key=lambda run: run.reached or np.inf)
 
     @property
     def grid(self) -> np.ndarray:
@@ -83,8 +88,8 @@ class Comparison:
 
     def scores(self) -> dict[str, np.ndarray]:
         """Counts as shares of the largest of any run, (runs, events) of each group."""
-        counts = [self.counts(group) for group in self.groups]
-        return dict(zip(self.groups, normalised(counts), strict=True))
+        counts = [self.counts(group) for group in self.explored]
+        return dict(zip(self.explored, normalised(counts), strict=True))
 
     def profile(self, group: str) -> Interval:
         """Performance profile over ``THRESHOLDS``."""
@@ -101,18 +106,24 @@ class Comparison:
 
 
 def compare(runs: Sequence[RunResult]) -> list[Comparison]:
-    """Put together the runs of each environment that have begun to explore."""
-    begun = [run for run in runs if run.reached]
+    """Put together the runs of each environment that have begun to explore, or only solve."""
+    begun = [run for run in runs if run.reached or (run.returns and not run.explores)]
     found = []
     for env in dict.fromkeys(run.env for run in begun):
         here = [run for run in begun if run.env == env]
-        found.append(Comparison(env, here, min(run.reached for run in here)))
+        found.append(Comparison(env, here, min([r.reached for r in here if r.reached], default=0)))
     return found
 
 
 def summary(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Return everything as plain values, by environment."""
-    return {"environments": {each.env: _environment(each) for each in comparisons}}
+    """Return everything as plain values, by environment; of a single one, its steps and its
+    methods' events also at the top, where a reader of one figure looks for them."""
+    found: dict[str, Any] = {"environments": {e.env: _environment(e) for e in comparisons}}
+    if len(comparisons) != 1:
+        return found
+    (only,) = found["environments"].values()
+    methods = {n: {k: m[k] for k in ("seeds", "events")} for n, m in only["methods"].items()}
+    return {"steps": only["steps"], "methods": methods} | found
 
 
 def _environment(each: Comparison) -> dict[str, Any]:
@@ -123,17 +134,17 @@ def _environment(each: Comparison) -> dict[str, Any]:
         "probability_of_improvement": {
             group: {
                 other: _chance(each.counts(group), each.counts(other))
-                for other in each.groups
+                for other in each.explored
                 if other != group
             }
-            for group in each.groups
+            for group in each.explored
             if each.events
         },
     }
 
 
 def _group(each: Comparison, group: str) -> dict[str, Any]:
-    runs, events = each.of(group), each.events
+    runs, events = each.of(group), each.events if group in each.explored else []
     found = {
         "seeds": len(runs),
         "events": _by_name(events, interval(each_iqm, each.counts(group))) if events else {},
