@@ -85,6 +85,10 @@ class AgentConfig:
     """(α_g, β_g): weights of semantic reward and disagreement while going."""
     explore: tuple[float, float] = (0.25, 1.0)
     """(α_e, β_e): the same weights beyond the gate."""
+    vector_scale: float = 1.0
+    """Weight of the reconstruction of vector observations."""
+    semantic_scale: float = 0.0
+    """Weight with which r̂_sem shapes the representation; 0: it reads a stopped gradient."""
     actor_rate: float = 1.0
     """The actor's learning rate over that of all else."""
     actor_after: int = 0

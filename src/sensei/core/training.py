@@ -125,8 +125,10 @@ def loss_scales(setup: Setup) -> dict[str, float]:
         "actor": 1.0,
     }
     scales |= {"image": 1.0} if obs.image else {}
-    scales |= {"vector": 1.0} if obs.vector else {}
+    scales |= {"vector": config.vector_scale} if obs.vector else {}
     scales |= {f"reward_{name}": 1.0 for name in setup.heads}
+    if "semantic" in setup.shaping:
+        scales["reward_semantic"] = config.semantic_scale
     scales |= {f"critic_{c.name}": 1.0 for c in setup.channels}
     scales |= {"ensemble": 1.0} if setup.explores else {}
     scales |= {"novelty": 1.0} if setup.distills else {}

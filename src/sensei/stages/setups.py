@@ -34,8 +34,15 @@ def exploration_setup(config: RunConfig, spec: EnvSpec, method: str) -> Setup:
         channels=method_channels(method, config.agent),
         gate=method_gate(method, config.agent),
         heads=("task", *spec.rewards, *own),
-        shaping=("task",) if method == "dreamer" else own,
+        shaping=_shaping(config, method),
     )
+
+
+def _shaping(config: RunConfig, method: str) -> tuple[str, ...]:
+    """The heads whose gradient shapes the representation while ``method`` explores."""
+    if method == "dreamer":
+        return ("task",)
+    return ("semantic",) if method in USES_REWARD and config.agent.semantic_scale else ()
 
 
 def task_setup(config: RunConfig, spec: EnvSpec, name: str) -> Setup:
