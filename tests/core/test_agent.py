@@ -168,6 +168,33 @@ def test_imagination_from_terminal_states_counts_nothing(gradients: Gradients) -
     assert all(gradients(going)[1][loss] != 0.0 for loss in imagined)
 
 
+@pytest.mark.parametrize("centre", [True, False])
+def test_a_constant_in_the_reward_changes_nothing_where_it_is_centred(
+    centre: bool, state: TrainState
+) -> None:
+    """Not even where episodes end, which a positive constant otherwise makes a loss."""
+    setup = setup_of("sensei", config=dataclasses.replace(CONFIG, centre_rewards=centre))
+    n, feature = 4, SIZE.deter + SIZE.stoch * SIZE.classes
+    semantic = jnp.arange(4.0 * n).reshape(4, n) / 8
+    goes_on = jnp.ones((4, n)).at[2, :2].set(0.0)
+
+    @jax.jit
+    def targets(shift: float) -> dict:
+        imagined = Rollout(
+            feature=jnp.zeros((4, n, feature)),
+            action=jnp.zeros((3, n, 3)).at[..., 0].set(1.0),
+            goes_on=goes_on,
+            predicted={"semantic": semantic + shift, "task": jnp.zeros((4, n))},
+            disagreement=jnp.ones((3, n)),
+        )
+        losses, _, metrics = behaviour_losses(state.agent, state, imagined, setup)
+        return {"actor": losses["actor"], "return": metrics["channel/semantic_return"]}
+
+    plain, shifted = targets(0.0), targets(5.0)
+    alike = [np.allclose(plain[k], shifted[k], atol=1e-4) for k in plain]
+    assert all(alike) if centre else not any(alike)
+
+
 def test_imagined_weights(setup: Setup, trained_state: TrainState) -> None:
     """Losses weigh alive · Π γ c: with c = ½ at every later state, 1, γ/2, γ²/4; 0 from a dead
     start, whose neighbour does not notice. All states are alike here."""
@@ -313,6 +340,13 @@ def test_total_is_the_scaled_sum_of_means(setup: Setup) -> None:
     assert float(total_loss(losses, setup)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_semantic_reward_weighs_what_it_is_told_where_it_shapes() -> None:
+    config = dataclasses.replace(CONFIG, semantic_scale=7.0, vector_scale=3.0)
+    shaping = loss_scales(setup_of("sensei", shaping=("semantic",), config=config))
+    assert shaping["reward_semantic"] == 7.0 and shaping["vector"] == 3.0
+    assert loss_scales(setup_of("sensei", config=config))["reward_semantic"] == 1.0
+
+
 def stepped(setup: Setup, state: TrainState, count: int) -> tuple[dict, dict]:
     """Train from a copy of ``state``, which ``train_step`` consumes: what it becomes, by path."""
     state, metrics = jax.tree.map(jnp.array, state), {}
@@ -331,6 +365,19 @@ def test_training_repeats_itself_to_the_byte_and_trains_everything(
     assert all(one[path].tobytes() == two[path].tobytes() for path in one)
     still = [p for p in one if p.startswith(".agent") and np.array_equal(before[p], one[p])]
     assert still == []
+
+
+def test_the_actors_pace(setup: Setup, state: TrainState) -> None:
+    """At half its rate the actor moves half as far in an update, and nothing else notices."""
+    slow = dataclasses.replace(setup, config=dataclasses.replace(setup.config, actor_rate=0.5))
+    before = leaves(jax.tree.map(jnp.array, state))
+    full, half = (stepped(one, state, 1)[0] for one in (setup, slow))
+    for path in before:
+        if path.startswith(".agent.actor"):
+            moved = (half[path] - before[path], (full[path] - before[path]) / 2)
+            np.testing.assert_allclose(*moved, atol=1e-7)
+        else:
+            np.testing.assert_allclose(half[path], full[path], rtol=1e-6, atol=1e-9)
 
 
 def test_a_training_step(setup: Setup, state: TrainState) -> None:

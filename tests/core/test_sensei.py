@@ -14,7 +14,7 @@ from small_agent import CONFIG, ENV, setup_of
 
 from sensei.core.actor_critic import lambda_return
 from sensei.core.agent import Setup
-from sensei.core.behaviour import apply_gate, centred, channel_scale
+from sensei.core.behaviour import apply_gate, centred, channel_offset, channel_scale
 from sensei.core.config import AgentConfig
 from sensei.core.imagination import Rollout
 from sensei.core.methods import METHODS, method_channels, method_gate, task
@@ -176,6 +176,17 @@ def test_disagreement_alone_is_scaled_by_its_running_mean(mean: float) -> None:
     magnitudes = RunningMean((3,)).update(jnp.full(3, mean, jnp.float32))
     scale = channel_scale(setup_of("sensei"), magnitudes)
     np.testing.assert_allclose(scale, [1.0, mean, 1.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_rewards_of_the_agents_own_are_centred(method: str) -> None:
+    config = dataclasses.replace(CONFIG, centre_rewards=True, task_weight=1.0)
+    setup = setup_of(method, config=config)
+    means = jnp.arange(1.0, 1.0 + len(setup.channels))
+    magnitudes = RunningMean((len(means),)).update(means)
+    own = [c.name != "task" for c in setup.channels]
+    np.testing.assert_allclose(channel_offset(setup, magnitudes), means * jnp.array(own), rtol=1e-6)
+    assert not channel_offset(setup_of(method), magnitudes).any()
 
 
 PLAIN = AgentConfig()

@@ -36,8 +36,8 @@ def behaviour_losses(
     config = setup.config
     raw = jnp.stack([c.reward(imagined) for c in setup.channels])
     magnitudes = state.magnitudes.update(jnp.mean(raw, axis=(1, 2)))
-    offset = jnp.where(jnp.array([c.centre for c in setup.channels]), magnitudes.value, 0.0)
-    reward = (raw - offset[:, None, None]) / channel_scale(setup, magnitudes)[:, None, None]
+    offset, divisor = channel_offset(setup, magnitudes), channel_scale(setup, magnitudes)
+    reward = (raw - offset[:, None, None]) / divisor[:, None, None]
     discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
     weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
 
@@ -93,6 +93,12 @@ def centred(advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
 def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C ..."]:
     """Every channel's critic's mean."""
     return jnp.stack([two_hot_mean(x) for x in evaluate_together(unstack(critics), feature)])
+
+
+def channel_offset(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:
+    """What is subtracted from each channel's reward: its running mean if it asks for that."""
+    wanted = jnp.array([c.centre for c in setup.channels])
+    return jnp.where(wanted, magnitudes.value, 0.0)
 
 
 def channel_scale(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:

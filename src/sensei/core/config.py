@@ -86,14 +86,14 @@ class AgentConfig:
     explore: tuple[float, float] = (0.25, 1.0)
     """(α_e, β_e): the same weights beyond the gate."""
     vector_scale: float = 1.0
-    """Weight of the reconstruction of vector observations."""
+    """Weight of the error about vector observations, beside the picture's of 1."""
     semantic_scale: float = 0.0
-    """Weight with which r̂_sem shapes the representation; 0: it reads a stopped gradient."""
+    """Weight with which r̂_sem shapes the representation; 0 (published): not at all."""
     actor_rate: float = 1.0
-    """The actor's learning rate over that of all else."""
-    actor_after: int = 0
-    """Updates before the actor learns."""
-    centre_rewards: bool = True
-    """Subtract the running mean from semantic reward and disagreement."""
+    """The actor's learning rate, as a multiple of ``learning_rate``."""
+    centre_rewards: bool = False
+    """Subtract its running mean from every reward of the agent's own (Naik et al. 2024, Reward
+    Centering): critics then learn differences only, an episode's end costs what an average state
+    is worth, and no constant added to R_ψ changes anything."""
     task_weight: float = 0.0
     """χ: weight of the task reward during exploration, the same on both sides of the gate."""

@@ -61,7 +61,7 @@ def method_channels(method: str, config: AgentConfig) -> tuple[Channel, ...]:
         "random": (),
     }[method]
     extra = config.task_weight > 0 and method not in ("dreamer", "random")
-    if config.centre_rewards and method != "dreamer":
+    if config.centre_rewards and method != "dreamer":  # its reward is the environment's
         channels = tuple(dataclasses.replace(c, centre=True) for c in channels)
     return (*channels, task(config.task_weight)) if extra else channels
 

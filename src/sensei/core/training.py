@@ -37,7 +37,7 @@ def train_step(
     params = eqx.filter(state.agent, eqx.is_inexact_array)
     grads = clip_parts(grads, params, setup.config.clip)
     updates, moments = optimiser(setup.config).update(grads, state.optimiser)
-    pace = setup.config.actor_rate * (moments.updates > setup.config.actor_after)
+    pace = setup.config.actor_rate
     updates = updates.replace(actor=jax.tree.map(lambda x: pace * x, updates.actor))
     agent: Agent = eqx.apply_updates(state.agent, updates)
     rate = setup.config.slow_critic_rate

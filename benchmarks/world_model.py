@@ -1,0 +1,158 @@
+"""How soon the world model knows what is interesting, by its settings:
+
+    sensei run keychest --budget quick --until distill --dir runs/tuning
+    python benchmarks/world_model.py runs/tuning --json results/tuning/world-model.json
+
+The world model alone learns from D_init with the quick preset, each time with some fields changed,
+and is measured on episodes that it never learned from. The file is written after each setting, and
+the same command again goes on from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from sensei.core.agent import Setup, optimiser
+from sensei.core.optim import LaPropState, clip
+from sensei.core.reward_model import RewardModel
+from sensei.core.training import loss_scales, with_rewards
+from sensei.core.world_model import Batch, WorldModel, world_model_losses
+from sensei.data.episodes import EpisodeStore
+from sensei.envs import make_env, wrap_env
+from sensei.fields import with_dotted
+from sensei.presets import RunConfig, preset
+from sensei.run import checkpoint, machine
+from sensei.run.files import write_json
+from sensei.stages.setups import blank_reward_model, exploration_setup
+from vision import Episodes
+
+
+def settings(rate: float, vectors: float, semantic: float) -> dict[str, float]:
+    """The fields of a learning rate and the weights of vectors and of the semantic reward."""
+    return {
+        "agent.learning_rate": rate,
+        "agent.vector_scale": vectors,
+        "agent.semantic_scale": semantic,
+    }
+
+
+SETTINGS = {
+    "rate 3e-4, weights 1 and 0": settings(3e-4, 1, 0),
+    "rate 1e-3, weights 1 and 0": settings(1e-3, 1, 0),
+    "rate 1e-3, weights 10 and 0": settings(1e-3, 10, 0),
+    "rate 1e-3, weights 1 and 10": settings(1e-3, 1, 10),
+    "rate 1e-3, weights 10 and 10": settings(1e-3, 10, 10),
+    "rate 1e-3, weights 50 and 50": settings(1e-3, 50, 50),
+    "rate 3e-3, weights 10 and 10": settings(3e-3, 10, 10),
+    "rate 3e-4, weights 10 and 10": settings(3e-4, 10, 10),
+}
+"""Fields that are tried, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """On which episodes, and for how long."""
+
+    run: tyro.conf.Positional[Path]
+    """A run whose distill stage is finished."""
+    env: str = "keychest"
+    tried: tuple[str, ...] = tuple(SETTINGS)
+    updates: int = 400
+    every: int = 100
+    """Updates between two measurements."""
+    windows: int = 128
+    """Held-out windows that are measured."""
+    seed: int = 0
+    json: Path = Path("results/tuning/world-model.json")
+
+
+def main(args: Args) -> None:
+    """Try what the file does not hold yet."""
+    spec = wrap_env(make_env(args.env)).spec
+    episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
+    blank = blank_reward_model(preset(args.env, "quick"), spec.obs)
+    reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]
+    head = {"cpu": machine.hardware()["cpu"], "env": args.env, "seed": args.seed, "settings": {}}
+    found = json.loads(args.json.read_text()) if args.json.exists() else head
+    for name in args.tried:
+        if name in found["settings"]:
+            continue
+        config = with_dotted(preset(args.env, "quick"), SETTINGS[name])
+        setup = exploration_setup(config, spec, "sensei")
+        found["settings"][name] = {"fields": SETTINGS[name]} | learn(
+            config, setup, reward_model, episodes, args
+        )
+        write_json(args.json, found)
+
+
+def learn(
+    config: RunConfig, setup: Setup, reward_model: RewardModel, episodes: Episodes, args: Args
+) -> dict[str, Any]:
+    """Train one world model; return how well it knew held-out steps on the way."""
+    key, k_model = jax.random.split(jax.random.key(args.seed, impl="rbg"))
+    env = setup.env
+    model = WorldModel(env.obs, env.action, setup.heads, config.agent, key=k_model)
+    moments = optimiser(config.agent).init(eqx.filter(model, eqx.is_inexact_array))
+    rng = np.random.default_rng(args.seed)
+    held_out = episodes.held_out(args.windows)
+    curve, begun = [], time.process_time()
+    for update in range(1, args.updates + 1):
+        batch = episodes.sample(rng, config.agent.batch, config.agent.length)
+        key, k_step = jax.random.split(key)
+        model, moments = train((setup, reward_model, batch), model, moments, k_step)
+        if update % args.every == 0:
+            measured = jax.tree.map(float, measure((setup, reward_model, held_out), model))
+            curve.append({"update": update, **measured})
+            print(config.agent.learning_rate, curve[-1], flush=True)
+    seconds = (time.process_time() - begun) / args.updates
+    load = os.getloadavg()[0]
+    return {"processor_seconds_an_update": seconds, "load": load, "curve": curve}
+
+
+@eqx.filter_jit(donate="all-except-first")
+def train(
+    fixed: tuple[Setup, RewardModel, Batch], model: WorldModel, moments: LaPropState, key: jax.Array
+) -> tuple[WorldModel, LaPropState]:
+    """One update of the world model, weighed as in ``core.training``."""
+    setup, reward_model, batch = fixed
+    batch, scales = with_rewards(batch, reward_model, setup), loss_scales(setup)
+
+    def loss(model: WorldModel) -> jax.Array:
+        losses, _ = world_model_losses(model, batch, setup.config, setup.shaping, key=key)
+        return sum((scales[name] * jnp.mean(x) for name, x in losses.items()), jnp.zeros(()))
+
+    grads = eqx.filter_grad(loss)(model)
+    params = eqx.filter(model, eqx.is_inexact_array)
+    updates, moments = optimiser(setup.config).update(
+        clip(grads, params, setup.config.clip), moments
+    )
+    return eqx.apply_updates(model, updates), moments
+
+
+@eqx.filter_jit
+def measure(fixed: tuple[Setup, RewardModel, Batch], model: WorldModel) -> dict[str, jax.Array]:
+    """Mean errors of the picture (summed squares) and the vector, and how well R_ψ is predicted."""
+    setup, reward_model, batch = fixed
+    batch, key = with_rewards(batch, reward_model, setup), jax.random.key(0, impl="rbg")
+    losses, latent = world_model_losses(model, batch, setup.config, (), key=key)
+    predicted = model.predict_reward("semantic", latent.feature)
+    errors = {name: jnp.mean(losses[name]) for name in ("image", "vector") if name in losses}
+    return errors | {
+        "semantic_correlation": jnp.corrcoef(predicted.ravel(), batch["semantic"].ravel())[0, 1],
+        "semantic_error": jnp.mean(jnp.abs(predicted - batch["semantic"])),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
