@@ -220,8 +220,7 @@ def test_our_own_errors_reach_the_user_at_once(processes):
         EnvPool(EnvConfig("keychst", processes=processes), seed=0)
 
 
-def test_closing_leaves_no_process_behind(monkeypatch):
-    monkeypatch.setattr("sensei.envs.worker._TIDY_S", 60.0)  # they leave by themselves
+def test_closing_leaves_no_process_behind():
     pool = EnvPool(tiny(2), seed=0)
     pool.step(actions_for(pool, 0))
     processes = [worker._process for worker in pool._workers]
