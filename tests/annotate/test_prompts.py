@@ -128,3 +128,11 @@ def test_what_is_wrong_is_named(own, text, words):
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(UsageError, match=r"generic, goal, keychest.*specific, general, goal"):
         load_prompt("keychst")
+
+
+def test_strips_are_told_in_every_turn_that_shows_pictures():
+    one, strips = load_prompt("general"), load_prompt("general", strip=4)
+    assert "4 steps later" in strips.once and "4 steps later" in strips.each
+    assert len({one.hash, strips.hash, load_prompt("general", strip=5).hash}) == 3
+    assert load_prompt("keychest", strip=4).once == ""
+    assert load_prompt("story", strip=4) == load_prompt("story")  # it sends no picture

@@ -125,6 +125,7 @@ def test_settings_hold_what_matters_and_nothing_else() -> None:
     assert {"seed", "env.name", "agent.size.deter", "explore.method"} <= settings["explore"].keys()
     assert "agent.size.deter" not in settings["collect"]  # random actions need no networks
     assert "annotator.base_url" not in settings["annotate"]
+    assert "annotator.strip" not in settings["explore"] | settings["annotate"]
     by_p2e = {step.kind: step.settings for step in plan(preset(budget="paper"))}
     assert {"agent.size.deter", "explore.train_ratio"} <= by_p2e["collect"].keys()
 
@@ -218,3 +219,10 @@ def test_run_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_bodies_are_the_stages() -> None:
     assert pipeline.KINDS == ("collect", "annotate", "distill", "explore", "solve", "evaluate",
                               "report")  # fmt: skip
+
+
+def test_strips_are_a_matter_of_the_stages_that_take_frames():
+    config = with_dotted(preset(), {"annotator.strip": 4})
+    settings = {step.kind: step.settings for step in plan(config)}
+    having = {kind for kind, own in settings.items() if own.get("annotator.strip") == 4}
+    assert having == {"collect", "explore"}

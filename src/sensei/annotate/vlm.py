@@ -54,7 +54,7 @@ class VisionModel:
             UsageError: no server, key or model is given, or a budget in dollars without prices.
         """
         self.config = config
-        self.prompt = load_prompt(config.prompt, config.goal)
+        self.prompt = load_prompt(config.prompt, config.goal, config.strip)
         self._connection = Connection(config)
         url = self._connection.url
         self.model = config.model or (self._only_model() if url else OPENAI_MODEL)

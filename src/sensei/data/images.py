@@ -42,3 +42,12 @@ def decode_png(data: bytes) -> np.ndarray:
     count = int(channels)
     flat = np.array(picture)
     return flat.reshape(count, flat.shape[0] // count, flat.shape[1]).transpose(1, 2, 0).copy()
+
+
+def side_by_side(one: np.ndarray, other: np.ndarray, gap: int) -> np.ndarray:
+    """Put two uint8 pictures [h, w, 3] next to each other, ``gap`` white columns between them."""
+    height = max(len(one), len(other))
+    sheet = np.full((height, one.shape[1] + gap + other.shape[1], 3), 255, np.uint8)
+    sheet[: len(one), : one.shape[1]] = one
+    sheet[: len(other), one.shape[1] + gap :] = other
+    return sheet

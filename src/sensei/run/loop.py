@@ -9,6 +9,7 @@ from their seeds and stored actions.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from sensei.run.metrics import Metrics
 from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
 from sensei.run.progress import Progress
 from sensei.run.relabel import Relabel
+from sensei.run.strips import Strips
 from sensei.run.tally import Tally, task_reward
 from sensei.types import SenseiError, Stopped
 
@@ -60,6 +62,8 @@ class Job:
     replay_gb: float = 4.0
     label_frames: int = 0
     """Label frames wanted from the whole stage."""
+    strip: int = 0
+    """Steps between the two moments that a label frame shows; 0: it shows one."""
     action_repeat: float = 1.0
     """Mean steps that a random action is held."""
     episodes_each: int = 0
@@ -107,6 +111,7 @@ class Loop:
         self.tally = Tally(pool.spec.events, pool.num_envs)
         self.finished = np.zeros(pool.num_envs, np.int64)
         self.frames: list[Frame] = []
+        self.strips = Strips(job.strip)
         self.env_steps = self.updates = self.saved_at = self.logged_at = 0
         self.credit = 0.0
         self.rows = _no_rows(pool)
@@ -180,8 +185,8 @@ class Loop:
     def _wanted_labels(self) -> np.ndarray | None:
         if not self.job.label_frames or self.labels is None:
             return None
-        chance = self.job.label_frames / max(self.job.env_steps, 1)
-        return self.rng.random(self.pool.num_envs) < chance
+        share = self.job.label_frames / max(self.job.env_steps, 1)
+        return self.strips.wanted(self.rng.random(self.pool.num_envs) < self.strips.chance(share))
 
     def take(self, rows: Rows, views: list) -> None:
         """Store and count one round of rows."""
@@ -190,9 +195,12 @@ class Loop:
         self.finished += rows["is_last"]
         for env, view in enumerate(views):
             if view is not None:
-                self.frames.append(self._frame(env, view))
+                make = functools.partial(self._frame, env, view.text)
+                ends = {name: bool(rows[f"is_{name}"][env]) for name in ("first", "last")}
+                if frame := self.strips.see(env, view, make, **ends):
+                    self.frames.append(frame)
 
-    def _frame(self, env: int, view: Any) -> Frame:
+    def _frame(self, env: int, text: str, picture: bytes) -> Frame:
         rows = self.rows
         score = float(rows["score"][env])
         return Frame(
@@ -201,10 +209,10 @@ class Loop:
             env=env,
             episode=int(self.pool.episode_index[env]),
             step=self.store.steps - 1,
-            picture=encode_png(view.image),
+            picture=picture,
             obs=encode_png(rows["image"][env]) if "image" in rows else None,
             vector=tuple(float(x) for x in rows["vector"][env]) if "vector" in rows else (),
-            text=view.text,
+            text=text,
             score=None if np.isnan(score) else score,
         )
 

@@ -57,6 +57,7 @@ def _counters(loop: Loop) -> dict[str, Any]:
         "episode_index": loop.pool.episode_index.tolist(),
         "finished": loop.finished.tolist(),
         "tally": loop.tally.state(),
+        "strips": loop.strips.state(),
     }
 
 
@@ -73,6 +74,7 @@ def _restore(loop: Loop, tree: dict[str, Any], meta: dict[str, Any]) -> None:
     loop.finished = np.array(meta["finished"])
     loop.saved_at = loop.env_steps
     loop.tally.restore(meta["tally"])
+    loop.strips.restore(meta.get("strips", {}))
 
 
 def _forget_rows(loop: Loop, cursor: int) -> None:

@@ -51,9 +51,12 @@ _FREE = frozenset(
         "annotator.retries",
         "annotator.price_in",
         "annotator.price_out",
+        "annotator.strip",
     }
 )
-"""Fields that change how the work is done, not what comes out."""
+"""Fields that change how the work is done, not what comes out, or that ``_step`` looks after."""
+
+_TAKES_FRAMES = ("collect", "explore")
 
 _COLLECT_AS_EXPLORE = ("explore.train_ratio", "explore.prefill")
 """What Plan2Explore trains by while it collects."""
@@ -248,6 +251,8 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
         settings |= {name: flat[name] for name in _COLLECT_AS_EXPLORE}
+    if kind in _TAKES_FRAMES and config.annotator.strip:
+        settings["annotator.strip"] = config.annotator.strip
     if ppo:
         settings["explore.method"] = "ppo"
     return Step(key, kind, inputs, settings, _STALE.get(kind, Stale.REFUSE))

@@ -102,6 +102,7 @@ def job(config: RunConfig, workspace: Workspace, **fields) -> Job:
         folder=workspace.here,
         generation=workspace.generation,
         seed=stage_seed(config, workspace.key),
+        strip=config.annotator.strip,
         **fields,
     )
 

@@ -28,6 +28,11 @@ ANY = "any"
 """The ``environment`` of a prompt that fits all."""
 GOAL, DESCRIPTION = "{goal}", "{description}"
 """Where the goal, and the model's own description of the environment, go in the text."""
+STRIP = (
+    "Each image is a strip of two pictures of the same place: the left one shows a moment, the "
+    "right one what it looks like {strip} steps later. Judge what happens between them, too."
+)
+"""What is added where pictures show two moments."""
 ONCE, EACH = "# Once", "# Each pair"
 """The headings of the two turns of a general prompt."""
 QUESTIONS: dict[Kind, str] = {
@@ -98,12 +103,13 @@ def find_prompt(wanted: str, environment: str, goal: str = "") -> str:
     return fitting.get(environment, fitting[ANY])
 
 
-def load_prompt(name: str, goal: str = "") -> Prompt:
+def load_prompt(name: str, goal: str = "", strip: int = 0) -> Prompt:
     """Load a prompt by name, or from the path of a Markdown file.
 
     Args:
         name: one of ``prompt_names()``, or a path.
         goal: what is wanted, for a prompt of kind goal; the file's own when empty.
+        strip: steps between the two moments that every picture shows; 0 = it shows one.
 
     Raises:
         UsageError: there is neither such a prompt nor such a file, a field of its front matter is
@@ -126,14 +132,23 @@ def load_prompt(name: str, goal: str = "") -> Prompt:
                 f"annotator.goal is {goal!r} and the prompt {name!r} asks after no goal: give "
                 "--annotator.prompt goal, or no goal"
             )
-        return prompt
+        return _of_strips(prompt, strip)
     goal = goal or own_goal
     if not goal:
         raise UsageError(
             f"annotator.goal is empty and the prompt {name!r} asks what is closer to it: say in a "
             "sentence what is wanted, --annotator.goal 'the drawer is open'"
         )
-    return dataclasses.replace(prompt, goal=goal, each=prompt.each.replace(GOAL, goal))
+    prompt = dataclasses.replace(prompt, goal=goal, each=prompt.each.replace(GOAL, goal))
+    return _of_strips(prompt, strip)
+
+
+def _of_strips(prompt: Prompt, strip: int) -> Prompt:
+    if not strip or not prompt.images:
+        return prompt
+    told = f"\n\n{STRIP.format(strip=strip)}"
+    once = prompt.once and prompt.once + told
+    return dataclasses.replace(prompt, once=once, each=prompt.each + told)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:

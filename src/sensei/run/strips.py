@@ -1,0 +1,88 @@
+"""Label frames: the picture of a moment, or a strip of that moment and one some steps later."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sensei.data.images import decode_png, encode_png, side_by_side
+from sensei.data.records import Frame
+from sensei.envs.contract import LabelView
+
+GAP = 8
+"""White pixels between the two moments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A strip whose second moment is still to come."""
+
+    frame: Frame
+    left: int
+    """Steps until then."""
+
+
+class Strips:
+    """Turns the label views of N environments into frames.
+
+    A frame is of its first moment, with that one's observation and score. Its second moment is
+    ``steps`` later, or the episode's last. With 0 steps every view is a frame.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._begun: dict[int, _Begun] = {}
+
+    def chance(self, share: float) -> float:
+        """The chance with which a free environment has to begin, for frames of ``share`` of all
+        steps: 1 / share = 1 / chance + steps."""
+        return share / max(share, 1.0 - share * self.steps)
+
+    def wanted(self, chosen: np.ndarray) -> np.ndarray:
+        """Which environments' next views are needed, when frames of the ``chosen`` are to begin."""
+        chosen[list(self._begun)] = True
+        return chosen
+
+    def see(
+        self, env: int, view: LabelView, make: Callable[[bytes], Frame], *, first: bool, last: bool
+    ) -> Frame | None:
+        """Take the view of a row that is ``first`` or ``last`` of its episode; return the frame
+        that it completes, if it does. ``make`` turns the picture of this row into a frame."""
+        if not self.steps:
+            return make(encode_png(view.image))
+        begun = self._begun.pop(env, None)
+        if begun is None:
+            begun = _Begun(make(encode_png(view.image)), self.steps + 1)
+        elif first:  # the episode was lost with its worker
+            return None
+        begun = dataclasses.replace(begun, left=begun.left - 1)
+        if begun.left and not last:
+            self._begun[env] = begun
+            return None
+        strip = side_by_side(decode_png(begun.frame.picture), view.image, GAP)
+        return dataclasses.replace(begun.frame, picture=encode_png(strip))
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold; JSON-able."""
+        return {
+            str(env): {
+                name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+                for name, value in (vars(begun.frame) | {"left": begun.left}).items()
+            }
+            for env, begun in self._begun.items()
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take a state back."""
+        self._begun = {}
+        for env, held in state.items():
+            fields = dict(held)
+            left = fields.pop("left")
+            for name in ("picture", "obs"):
+                fields[name] = fields[name] and base64.b64decode(fields[name])
+            fields["vector"] = tuple(fields["vector"])
+            self._begun[int(env)] = _Begun(Frame(**fields), left)
