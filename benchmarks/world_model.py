@@ -2,10 +2,13 @@
 
     sensei run keychest --budget quick --until distill --dir runs/tuning
     python benchmarks/world_model.py runs/tuning --json results/tuning/world-model.json
+    python benchmarks/world_model.py runs/tuning --json results/tuning/dreams.json --updates 500 \\
+        --every 250 --windows 512 --tried DREAMS
 
 The world model alone learns from D_init with the quick preset, each time with some fields changed,
-and is measured on episodes that it never learned from. The file is written after each setting, and
-the same command again goes on from it.
+and is measured on episodes that it never learned from: on what it sees, and on where it dreams that
+the actions taken lead. The file is written after each setting, and the same command again goes on
+from it. DREAMS are the four settings below that name the dynamics.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ import numpy as np
 import tyro
 
 from sensei.core.agent import Setup, optimiser
+from sensei.core.dists import symlog
 from sensei.core.optim import LaPropState, clip
 from sensei.core.reward_model import RewardModel
+from sensei.core.rssm import Latent
 from sensei.core.training import loss_scales, with_rewards
 from sensei.core.world_model import Batch, WorldModel, world_model_losses
 from sensei.data.episodes import EpisodeStore
@@ -38,12 +43,15 @@ from sensei.stages.setups import blank_reward_model, exploration_setup
 from vision import Episodes
 
 
-def settings(rate: float, vectors: float, semantic: float) -> dict[str, float]:
-    """The fields of a learning rate and the weights of vectors and of the semantic reward."""
+def settings(
+    rate: float, vectors: float, semantic: float, dynamics: float = 1.0
+) -> dict[str, float]:
+    """The fields of a learning rate and the weights of vectors, semantic reward and dynamics."""
     return {
         "agent.learning_rate": rate,
         "agent.vector_scale": vectors,
         "agent.semantic_scale": semantic,
+        "agent.dynamics_scale": dynamics,
     }
 
 
@@ -56,6 +64,10 @@ SETTINGS = {
     "rate 1e-3, weights 50 and 50": settings(1e-3, 50, 50),
     "rate 3e-3, weights 10 and 10": settings(3e-3, 10, 10),
     "rate 3e-4, weights 10 and 10": settings(3e-4, 10, 10),
+    "rate 1e-3, dynamics 1": settings(1e-3, 10, 10),
+    "rate 1e-3, dynamics 10": settings(1e-3, 10, 10, 10),
+    "rate 3e-3, dynamics 1": settings(3e-3, 10, 10),
+    "rate 3e-3, dynamics 10": settings(3e-3, 10, 10, 10),
 }
 """Fields that are tried, by name."""
 
@@ -142,16 +154,55 @@ def train(
 
 @eqx.filter_jit
 def measure(fixed: tuple[Setup, RewardModel, Batch], model: WorldModel) -> dict[str, jax.Array]:
-    """Mean errors of the picture (summed squares) and the vector, and how well R_ψ is predicted."""
+    """Mean errors of the picture (summed squares) and the vector, and how well R_ψ is predicted:
+    from what is seen, and after half a window of dreaming along the actions taken."""
     setup, reward_model, batch = fixed
     batch, key = with_rewards(batch, reward_model, setup), jax.random.key(0, impl="rbg")
     losses, latent = world_model_losses(model, batch, setup.config, (), key=key)
     predicted = model.predict_reward("semantic", latent.feature)
     errors = {name: jnp.mean(losses[name]) for name in ("image", "vector") if name in losses}
     return errors | {
-        "semantic_correlation": jnp.corrcoef(predicted.ravel(), batch["semantic"].ravel())[0, 1],
+        "semantic_correlation": correlation(predicted, batch["semantic"]),
         "semantic_error": jnp.mean(jnp.abs(predicted - batch["semantic"])),
+        **dreams(model, latent, batch, key),
     }
+
+
+def dreams(model: WorldModel, latent: Latent, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:
+    """Dream along the second half of the windows in which no episode begins there.
+
+    ``dream_correlation`` is that of the predicted reward at the end with R_ψ of what was really
+    seen then; ``unchanged_correlation`` that of R_ψ at the beginning, which a dream that keeps
+    everything as it is would reach. ``dream_vector``: the mean squared error of the vector.
+    """
+    half = batch["is_first"].shape[1] // 2
+    actions = jnp.swapaxes(batch["prev_action"][:, half:], 0, 1)
+    begin = jax.tree.map(lambda x: x[:, half - 1], latent)
+
+    def step(state: Latent, xs: tuple[jax.Array, jax.Array]) -> tuple[Latent, None]:
+        return model.rssm.imagine(state, xs[0], key=xs[1]), None
+
+    end, _ = jax.lax.scan(step, begin, (actions, jax.random.split(key, len(actions))))
+    whole = ~jnp.any(batch["is_first"][:, half:], axis=1)
+    truth, before = batch["semantic"][:, -1], batch["semantic"][:, half - 1]
+    found = {
+        "dream_correlation": correlation(
+            model.predict_reward("semantic", end.feature), truth, whole
+        ),
+        "unchanged_correlation": correlation(before, truth, whole),
+    }
+    if model.decoder.vector is not None:
+        error = jnp.square(model.decoder.vector(end.feature) - symlog(batch["vector"][:, -1]))
+        found["dream_vector"] = jnp.mean(jnp.sum(error, -1), where=whole)
+    return found
+
+
+def correlation(x: jax.Array, y: jax.Array, where: jax.Array | None = None) -> jax.Array:
+    """Pearson's, over the entries ``where`` the mask is true."""
+    x = x - jnp.mean(x, where=where)
+    y = y - jnp.mean(y, where=where)
+    product = jnp.mean(x * y, where=where)
+    return product / jnp.sqrt(jnp.mean(x * x, where=where) * jnp.mean(y * y, where=where))
 
 
 if __name__ == "__main__":
