@@ -67,12 +67,14 @@ def test_stopped_inside_strips_and_continued(tmp_path: Path, processes: int) -> 
 def test_a_strip_whose_episode_is_lost_is_no_frame() -> None:
     strips, view = Strips(2), LabelView(np.zeros((4, 4, 3), np.uint8), "")
 
-    def make(picture: bytes) -> Frame:
-        return Frame("explore", 1, 0, 0, 0, picture)
+    def see(first: bool) -> list[Frame]:
+        rows = {"is_first": np.array([first, False]), "is_last": np.zeros(2, np.bool_)}
+        frames = strips.frames(rows, [view, None], lambda *_: Frame("explore", 1, 0, 0, 0, b""))
+        return list(frames)
 
-    assert strips.see(0, view, make, first=False, last=False) is None
+    assert see(first=False) == []
     assert strips.wanted(np.zeros(2, np.bool_)).tolist() == [True, False]
-    assert strips.see(0, view, make, first=True, last=False) is None
+    assert see(first=True) == []
     assert strips.wanted(np.zeros(2, np.bool_)).tolist() == [False, False]
 
 

@@ -9,7 +9,6 @@ from their seeds and stored actions.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +192,7 @@ class Loop:
         self.store.append(rows)
         self.tally.rows(rows, task_reward(rows, self.pool.spec, self.job.task))
         self.finished += rows["is_last"]
-        for env, view in enumerate(views):
-            if view is not None:
-                make = functools.partial(self._frame, env, view.text)
-                ends = {name: bool(rows[f"is_{name}"][env]) for name in ("first", "last")}
-                if frame := self.strips.see(env, view, make, **ends):
-                    self.frames.append(frame)
+        self.frames += self.strips.frames(rows, views, self._frame)
 
     def _frame(self, env: int, text: str, picture: bytes) -> Frame:
         rows = self.rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ import numpy as np
 from sensei.data.images import decode_png, encode_png, side_by_side
 from sensei.data.records import Frame
 from sensei.envs.contract import LabelView
+from sensei.run.policies import Rows
 
 GAP = 8
 """White pixels between the two moments."""
+Make = Callable[[int, str, bytes], Frame]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,24 +49,26 @@ class Strips:
         chosen[list(self._begun)] = True
         return chosen
 
-    def see(
-        self, env: int, view: LabelView, make: Callable[[bytes], Frame], *, first: bool, last: bool
-    ) -> Frame | None:
-        """Take the view of a row that is ``first`` or ``last`` of its episode; return the frame
-        that it completes, if it does. ``make`` turns the picture of this row into a frame."""
-        if not self.steps:
-            return make(encode_png(view.image))
-        begun = self._begun.pop(env, None)
-        if begun is None:
-            begun = _Begun(make(encode_png(view.image)), self.steps + 1)
-        elif first:  # the episode was lost with its worker
-            return None
-        begun = dataclasses.replace(begun, left=begun.left - 1)
-        if begun.left and not last:
-            self._begun[env] = begun
-            return None
-        strip = side_by_side(decode_png(begun.frame.picture), view.image, GAP)
-        return dataclasses.replace(begun.frame, picture=encode_png(strip))
+    def frames(self, rows: Rows, views: Sequence[LabelView | None], make: Make) -> Iterator[Frame]:
+        """Take a round's rows and their views; yield the frames that they complete. ``make`` turns
+        number of environment, text and picture into a frame of the latest row."""
+        for env, view in enumerate(views):
+            if view is None:
+                continue
+            begun, first = self._begun.pop(env, None), rows["is_first"][env]
+            if begun is not None and first:  # the episode was lost with its worker
+                continue
+            if begun is None:
+                begun = _Begun(make(env, view.text, encode_png(view.image)), self.steps)
+            else:
+                begun = dataclasses.replace(begun, left=begun.left - 1)
+            if not self.steps:
+                yield begun.frame
+            elif begun.left and not rows["is_last"][env]:
+                self._begun[env] = begun
+            else:
+                strip = side_by_side(decode_png(begun.frame.picture), view.image, GAP)
+                yield dataclasses.replace(begun.frame, picture=encode_png(strip))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to hold; JSON-able."""
