@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from sensei.report.curves import COLOURS, Line, panel, readable
 from sensei.report.statistics import Interval, each_iqm, interval
 from sensei.study.results import RunResult
 from sensei.study.summary import POINTS, THRESHOLDS, Comparison
+
+COLUMNS = 4
+"""Panels side by side in the picture of a study."""
 
 
 class StudyFigures:
@@ -53,10 +57,14 @@ class StudyFigures:
     def save(self, path: Path) -> None:
         """Write the event curves as one PNG, for a README."""
         shown = [name for name in self.comparison.events if self._happened(name)]
-        figure = Figure(figsize=(3.2 * max(1, len(shown)), 2.8))
-        for axes, name in zip(
-            np.ravel(figure.subplots(1, max(1, len(shown)))), shown, strict=False
-        ):
+        columns = min(COLUMNS, max(1, len(shown)))
+        rows = max(1, math.ceil(len(shown) / columns))
+        figure = Figure(figsize=(3.2 * columns, 2.6 * rows))
+        grid = np.ravel(figure.subplots(rows, columns))
+        for axes, name in itertools.zip_longest(grid, shown):
+            if name is None:
+                axes.set_visible(False)
+                continue
             for line in self._event(name):
                 axes.plot(line.x, line.y, color=line.colour, label=line.label)
                 axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
