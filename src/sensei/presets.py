@@ -100,6 +100,13 @@ class Preset:
 _KEYROOM = AgentConfig(quantile=0.90, explore=(0.30, 1.0), go=(1.0, 0.10))
 """KeyRoom-S15 column of the paper's hyper-parameters, and ours where things are found and used."""
 
+
+def _in_jax(name: str) -> EnvConfig:
+    """16 copies that step as one batch on the device, in the learner's own process. The first step
+    is compiled, and Craftax's first start draws its textures: minutes each where cores are busy."""
+    return EnvConfig(name, num_envs=16, processes=0, timeout_s=600.0)
+
+
 PRESETS: dict[str, Preset] = {
     "keychest": Preset(
         "MiniHack: find the key in one room, open the chest in another",
@@ -138,10 +145,9 @@ PRESETS: dict[str, Preset] = {
         AgentConfig(quantile=0.60, explore=(0.025, 0.5), go=(0.5, 0.1), task_weight=1.0),
     ),
     "crafter": Preset("gather, craft and survive: 22 achievements", EnvConfig("crafter"), _KEYROOM),
-    # Written in JAX: 16 copies step as one batch on the device, in the learner's own process.
-    "craftax-classic": Preset("Crafter anew", EnvConfig("craftax-classic", 16, 0), _KEYROOM),
-    "craftax": Preset("nine floors, 67 achievements", EnvConfig("craftax", 16, 0), _KEYROOM),
-    "navix": Preset("MiniGrid's levels (env.options.level)", EnvConfig("navix", 16, 0), _KEYROOM),
+    "craftax-classic": Preset("Crafter anew", _in_jax("craftax-classic"), _KEYROOM),
+    "craftax": Preset("nine floors, 67 achievements", _in_jax("craftax"), _KEYROOM),
+    "navix": Preset("MiniGrid's levels (env.options.level)", _in_jax("navix"), _KEYROOM),
     "tiny": Preset(
         "a built-in grid that needs no extra and learns in minutes",
         EnvConfig(name="tiny", image_size=16),

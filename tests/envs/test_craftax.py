@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from sensei.envs import EnvConfig, crafter_facts, make_env
-from sensei.envs.craftax import _leading_blocks, _module, _text
+from sensei.envs.craftax import _leading_blocks, _text, with_textures
 from sensei.envs.pool import EnvPool
 from sensei.types import SenseiError, UsageError
 
@@ -32,13 +33,20 @@ def test_a_missing_package_is_named(
         make_env(name)
 
 
-def test_a_broken_cache_of_textures_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(name: str) -> None:
-        raise EOFError
+def test_a_broken_cache_of_textures_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CRAFTAX_RELOAD_TEXTURES", raising=False)
 
-    monkeypatch.setattr("sensei.envs.craftax.importlib.import_module", interrupted)
-    with pytest.raises(SenseiError, match="again with CRAFTAX_RELOAD_TEXTURES=1"):
-        _module("craftax_env")
+    def load() -> str:
+        print("Loading textures")
+        if "CRAFTAX_RELOAD_TEXTURES" not in os.environ:
+            raise EOFError
+        return "textures"
+
+    assert with_textures(load) == "textures"
+    assert "CRAFTAX_RELOAD_TEXTURES" not in os.environ
+    assert capsys.readouterr().out == ""
 
 
 def test_text_tells_what_is_carried() -> None:

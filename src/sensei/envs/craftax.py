@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from typing import Any
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,9 @@ from sensei.types import SenseiError
 
 _BLOCKS = {"table": "CRAFTING_TABLE"}
 """Names of blocks that are not Crafter's in capitals."""
+T = TypeVar("T")
+_MAKE_AGAIN = "CRAFTAX_RELOAD_TEXTURES"
+"""The package's own variable: do not read the cache of textures, make it."""
 _VITALS = ("health", "food", "drink", "energy")
 
 
@@ -51,9 +56,11 @@ def craftax(max_episode_steps: int = 10_000, image_size: int = 64) -> JaxEnv:
 
 
 def _make(part: str, level: str, limit: int, image_size: int, score: Any) -> JaxEnv:
-    game = _module("craftax_env").make_craftax_env_from_name(level, auto_reset=False)
+    make, renderer = _module("craftax_env"), _module(f"{part}.renderer")
     constants = _module(f"{part}.constants")
-    draw = _module(f"{part}.renderer").make_craftax_pixel_renderer(constants.BLOCK_PIXEL_SIZE_IMG)
+    size = constants.BLOCK_PIXEL_SIZE_IMG
+    game = with_textures(lambda: make.make_craftax_env_from_name(level, auto_reset=False))
+    draw = with_textures(lambda: renderer.make_craftax_pixel_renderer(size))
     names = sorted(constants.Achievement, key=lambda achievement: achievement.value)
     return from_gymnax(
         game,
@@ -102,16 +109,25 @@ def _text(state: Any) -> str:
 
 def _module(name: str) -> Any:
     try:
-        # The package tells on standard output that it reads or makes its cache of textures.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return importlib.import_module(f"craftax.{name}")
+        return with_textures(lambda: importlib.import_module(f"craftax.{name}"))
     except ImportError as error:
         raise SenseiError(
             "--env craftax and craftax-classic need the extra `jaxenvs`:"
             f" pip install 'sensei-rl[jaxenvs]' ({error})"
         ) from error
-    except EOFError as error:
-        raise SenseiError(
-            "craftax was once interrupted while it wrote its cache of textures, and cannot read it:"
-            " run the command again with CRAFTAX_RELOAD_TEXTURES=1 in the environment"
-        ) from error
+
+
+def with_textures(call: Callable[[], T]) -> T:
+    """Let the package read its cache of textures; one whose writing was cut short is made again.
+
+    Making it takes a minute. The package tells of either on standard output.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            return call()
+        except EOFError:
+            os.environ[_MAKE_AGAIN] = "1"
+            try:
+                return call()
+            finally:
+                del os.environ[_MAKE_AGAIN]
