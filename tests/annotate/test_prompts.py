@@ -69,7 +69,7 @@ def test_a_goal_is_told_and_is_part_of_the_hash():
     for empty in ("", "  "):
         with pytest.raises(UsageError, match=r"annotator\.goal is empty.*--annotator\.goal '"):
             load_prompt("goal", empty)
-    with pytest.raises(UsageError, match=r"give --annotator\.prompt goal, or no goal"):
+    with pytest.raises(UsageError, match=r"or --annotator\.goal ''"):
         load_prompt("keychest", "the chest is open")
 
 

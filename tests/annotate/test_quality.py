@@ -74,6 +74,15 @@ def test_always_first_is_called_useless(make_store):
     assert not found.informative
 
 
+def test_few_labels_are_not_called_chance(make_store):
+    store = make_store(3)
+    annotate(store, NoisyOracle(), AnnotatorConfig())
+    assert quality(store).verdict == (
+        "Not shown to be better than chance: 100% of only 3 labels agree with the oracle. "
+        "Ask more pairs."
+    )
+
+
 @pytest.mark.parametrize(("side", "wire"), [("first", "logprobs"), ("second", "json")])
 def test_a_server_that_looks_at_nothing_in_both_orders(make_store, side, wire):
     store = make_store(40)

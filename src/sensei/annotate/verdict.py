@@ -8,6 +8,8 @@ from sensei.annotate.measures import Quality, Share
 
 EVEN = (0.45, 0.55)
 """Where the interval of an unbiased annotator's share of "first" should reach into."""
+USABLE = 0.7
+"""The share of right labels from which on they are called usable."""
 
 
 def verdict(q: Quality) -> str:
@@ -66,10 +68,15 @@ def _position_findings(q: Quality) -> Iterator[str]:
 
 def _truth_findings(q: Quality) -> Iterator[str]:
     truth, sure = q.label_accuracy, q.calibration
-    if truth is not None and truth.low <= 0.5:
+    if truth is not None and truth.low <= 0.5 and truth.high >= USABLE:
+        yield (
+            f"Not shown to be better than chance: {truth.value:.0%} of only {truth.n} labels agree "
+            "with the oracle. Ask more pairs."
+        )
+    elif truth is not None and truth.low <= 0.5:
         yield f"No better than chance against the oracle ({truth.value:.0%} of {truth.n} labels)."
     elif truth is not None:
-        word = "Accurate" if truth.value >= 0.9 else "Usable" if truth.value >= 0.7 else "Weak"
+        word = "Accurate" if truth.value >= 0.9 else "Usable" if truth.value >= USABLE else "Weak"
         yield f"{word}: {truth.value:.0%} of {truth.n} labels agree with the oracle."
     if sure is not None and sure.error > 0.1 and sure.accuracy.high < sure.confidence:
         yield (

@@ -130,7 +130,7 @@ def load_prompt(name: str, goal: str = "", strip: int = 0) -> Prompt:
         if goal:
             raise UsageError(
                 f"annotator.goal is {goal!r} and the prompt {name!r} asks after no goal: give "
-                "--annotator.prompt goal, or no goal"
+                "--annotator.prompt goal, or --annotator.goal ''"
             )
         return _of_strips(prompt, strip)
     goal = goal or own_goal
