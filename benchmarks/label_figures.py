@@ -69,7 +69,10 @@ def noise(cells: list[Cell]) -> list[str]:
 
 
 def choice(cells: list[Cell]) -> list[str]:
-    """How many uniform pairs are as good as so many uncertain ones, over seeds that have both."""
+    """How many uniform pairs are as good as so many uncertain ones.
+
+    Where uniform pairs of that number were measured, over the seeds that have both.
+    """
     lines = [
         "| wrong labels | `uncertain` pairs | accuracy: `uniform` | `uncertain` "
         "| balanced: `uniform` | `uncertain` | share of the `uniform` labels needed |",
@@ -81,6 +84,8 @@ def choice(cells: list[Cell]) -> list[str]:
         other = [c for c in chosen(cells, sampler="uniform", flip_rate=flip) if c["seed"] in seeds]
         for n in sorted({cell["pairs"] for cell in mine}):
             ours, theirs = chosen(mine, pairs=n), chosen(other, pairs=n)
+            both = {cell["seed"] for cell in theirs}
+            ours = [cell for cell in ours if cell["seed"] in both] or ours
             columns = [
                 shown(side, name) for name in ("accuracy", "balanced") for side in (theirs, ours)
             ]

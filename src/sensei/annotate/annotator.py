@@ -173,7 +173,7 @@ def check_priced(config: AnnotatorConfig, prices: Prices) -> None:
         raise UsageError(
             f"annotator.budget is {config.budget} but the prices{model} are unknown: "
             "give annotator.price_in and annotator.price_out in dollars per million tokens, "
-            "or annotator.token_budget instead"
+            "or --annotator.budget None and annotator.token_budget"
         )
 
 
