@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sensei.fields import updated
+from sensei.fields import updated, with_dotted
 from sensei.presets import RunConfig
 from sensei.report import build
 from sensei.run.workspace import Workspace
@@ -183,3 +183,12 @@ def test_a_run_without_labels_says_so(small_run: Callable, tmp_path: Path) -> No
     assert "uses no labels: nobody labelled" in page.sections["top"]
     assert "there is no world model" in page.sections["prediction"]
     assert "sensei solve --dir" in page.sections["solve"]
+
+
+def test_an_environment_in_jax_is_reported(small_run: Callable, tmp_path: Path) -> None:
+    config, workspace = small_run(tmp_path / "jax")
+    own = {"env.name": "sensei.testing.jax_goal:reach_goal", "env.processes": 0}
+    config = with_dotted(config, own | {"env.time_limit": 20})
+    for kind in ("collect", "annotate", "distill", "report"):
+        execute(config, workspace, kind)
+    assert_complete(report_of(workspace), (workspace.folder("report") / "index.html").read_text())

@@ -186,7 +186,8 @@ class Look:
 
     def _reward_model(self, key: str) -> RewardModel:
         if key not in self._reward_models:
-            like = eqx.filter_eval_shape(lambda: blank_reward_model(self.config, self.spec.obs))
+            obs = self.spec.obs  # outside: an environment in JAX cannot be made while JAX traces
+            like = eqx.filter_eval_shape(lambda: blank_reward_model(self.config, obs))
             path = self.workspace.folder(key) / "reward.safetensors"
             self._reward_models[key] = checkpoint.load(path, like)[0]
         return self._reward_models[key]
