@@ -226,6 +226,14 @@ def environments(found: Any) -> list[str]:
             f"{took['stock_64']:.0f} ms in the same run: {frame['times_faster_64']:.0f} times.",
             "",
         ]
+    if batches := found.get("batches"):
+        sizes = [f"{count}_copies" for count in (1, 16, 64)]
+        rows = [
+            (name, *(f"{batch[size]['a_processor_second']:,.0f}" for size in sizes))
+            for name, batch in batches.items()
+        ]
+        head = ("written in JAX, steps a processor second", "1 copy", "16 copies", "64 copies")
+        lines += [*_markdown(head, rows), ""]
     return [
         *lines,
         f"On {found['cores']} cores, which other work shared where the load is above 0.",
