@@ -2,13 +2,13 @@
 
     sensei run keychest --budget quick --until distill --dir runs/tuning
     python benchmarks/world_model.py runs/tuning --json results/tuning/world-model.json
-    python benchmarks/world_model.py runs/tuning --json results/tuning/dreams.json --updates 500 \\
-        --every 250 --windows 512 --tried DREAMS
+    python benchmarks/world_model.py runs/tuning --json results/tuning/dreams.json \\
+        --tried dynamics --updates 500 --every 250 --windows 512
 
 The world model alone learns from D_init with the quick preset, each time with some fields changed,
 and is measured on episodes that it never learned from: on what it sees, and on where it dreams that
 the actions taken lead. The file is written after each setting, and the same command again goes on
-from it. DREAMS are the four settings below that name the dynamics.
+from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -55,7 +55,7 @@ def settings(
     }
 
 
-SETTINGS = {
+WEIGHTS = {
     "rate 3e-4, weights 1 and 0": settings(3e-4, 1, 0),
     "rate 1e-3, weights 1 and 0": settings(1e-3, 1, 0),
     "rate 1e-3, weights 10 and 0": settings(1e-3, 10, 0),
@@ -64,11 +64,14 @@ SETTINGS = {
     "rate 1e-3, weights 50 and 50": settings(1e-3, 50, 50),
     "rate 3e-3, weights 10 and 10": settings(3e-3, 10, 10),
     "rate 3e-4, weights 10 and 10": settings(3e-4, 10, 10),
+}
+DYNAMICS = {
     "rate 1e-3, dynamics 1": settings(1e-3, 10, 10),
     "rate 1e-3, dynamics 10": settings(1e-3, 10, 10, 10),
     "rate 3e-3, dynamics 1": settings(3e-3, 10, 10),
     "rate 3e-3, dynamics 10": settings(3e-3, 10, 10, 10),
 }
+SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS}
 """Fields that are tried, by name."""
 
 
@@ -79,7 +82,7 @@ class Args:
     run: tyro.conf.Positional[Path]
     """A run whose distill stage is finished."""
     env: str = "keychest"
-    tried: tuple[str, ...] = tuple(SETTINGS)
+    tried: Literal["weights", "dynamics"] = "weights"
     updates: int = 400
     every: int = 100
     """Updates between two measurements."""
@@ -97,12 +100,12 @@ def main(args: Args) -> None:
     reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]
     head = {"cpu": machine.hardware()["cpu"], "env": args.env, "seed": args.seed, "settings": {}}
     found = json.loads(args.json.read_text()) if args.json.exists() else head
-    for name in args.tried:
+    for name, fields in SETTINGS[args.tried].items():
         if name in found["settings"]:
             continue
-        config = with_dotted(preset(args.env, "quick"), SETTINGS[name])
+        config = with_dotted(preset(args.env, "quick"), fields)
         setup = exploration_setup(config, spec, "sensei")
-        found["settings"][name] = {"fields": SETTINGS[name]} | learn(
+        found["settings"][name] = {"fields": fields} | learn(
             config, setup, reward_model, episodes, args
         )
         write_json(args.json, found)

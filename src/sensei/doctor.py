@@ -47,12 +47,12 @@ s, with 16 × 64 steps 2.42 and 2.97 GB and with 8 × 32 steps 1.65 and 2.14 GB,
 and copies of the parameters: the agent, two moments, gradient, update, slow critics."""
 
 ENV_STEPS_PER_SECOND = {
-    "keychest": 4098.0,
-    "keyroom": 4658.0,
-    "robodesk": 344.0,
-    "crafter": 778.0,
-    "keyquest": 1772.0,
-    "tiny": 3105.0,
+    "keychest": 5158.0,
+    "keyroom": 6057.0,
+    "robodesk": 329.0,
+    "crafter": 1043.0,
+    "keyquest": 2959.0,
+    "tiny": 5232.0,
 }
 """Measured with two processes on two CPU cores (results/bench/environments.json)."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
-from loop_parts import StopAfter, everything, play
+from loop_parts import ENV, StopAfter, everything, play
 
 from sensei.data.episodes import EpisodeStore
 from sensei.data.images import decode_png
@@ -55,7 +56,7 @@ def test_a_strip_shows_its_moment_and_the_one_steps_later_or_the_last(tmp_path: 
 def test_stopped_inside_strips_and_continued(tmp_path: Path, processes: int) -> None:
     fields = {"env_steps": 240, "label_frames": 60, "strip": STEPS}
     play(tmp_path / "whole", **fields)
-    env = type(play.__kwdefaults__["env"])("tiny", 3, processes, 16)
+    env = dataclasses.replace(ENV, processes=processes)
     for rounds in (7, 15, 2):
         with pytest.raises(Stopped):
             play(tmp_path / "parts", env=env, interrupts=StopAfter(rounds), **fields)

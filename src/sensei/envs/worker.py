@@ -81,7 +81,9 @@ class ProcessWorker:
         """Wait until the environments are built and return what they look like."""
         timeout_s = max(_START_S, self._config.timeout_s)
         if not self._answered(timeout_s):
-            raise WorkerDied(f"not built within {timeout_s:g} s")
+            raise WorkerDied(
+                f"not built within {timeout_s:g} s (more: --env.timeout-s {5 * timeout_s:g})"
+            )
         return self._hear()
 
     def attach(self, memory: Memory) -> None:

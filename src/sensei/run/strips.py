@@ -17,6 +17,7 @@ from sensei.run.policies import Rows
 GAP = 8
 """White pixels between the two moments."""
 Make = Callable[[int, str, bytes], Frame]
+"""Number of environment, text and PNG to a frame of the latest row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +47,12 @@ class Strips:
 
     def wanted(self, chosen: np.ndarray) -> np.ndarray:
         """Which environments' next views are needed, when frames of the ``chosen`` are to begin."""
-        chosen[list(self._begun)] = True
-        return chosen
+        wanted = chosen.copy()
+        wanted[list(self._begun)] = True
+        return wanted
 
     def frames(self, rows: Rows, views: Sequence[LabelView | None], make: Make) -> Iterator[Frame]:
-        """Take a round's rows and their views; yield the frames that they complete. ``make`` turns
-        number of environment, text and picture into a frame of the latest row."""
+        """Take a round's rows and their views; yield the frames that they complete."""
         for env, view in enumerate(views):
             if view is None:
                 continue
@@ -62,13 +63,13 @@ class Strips:
                 begun = _Begun(make(env, view.text, encode_png(view.image)), self.steps)
             else:
                 begun = dataclasses.replace(begun, left=begun.left - 1)
-            if not self.steps:
-                yield begun.frame
-            elif begun.left and not rows["is_last"][env]:
+            if begun.left and not rows["is_last"][env]:
                 self._begun[env] = begun
-            else:
+            elif self.steps:
                 strip = side_by_side(decode_png(begun.frame.picture), view.image, GAP)
                 yield dataclasses.replace(begun.frame, picture=encode_png(strip))
+            else:
+                yield begun.frame
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has to hold; JSON-able."""

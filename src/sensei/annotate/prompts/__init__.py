@@ -30,7 +30,7 @@ GOAL, DESCRIPTION = "{goal}", "{description}"
 """Where the goal, and the model's own description of the environment, go in the text."""
 STRIP = (
     "Each image is a strip of two pictures of the same place: the left one shows a moment, the "
-    "right one what it looks like {strip} steps later. Judge what happens between them, too."
+    "right one what it looks like up to {strip} steps later. Judge what happens between them, too."
 )
 """What is added where pictures show two moments."""
 ONCE, EACH = "# Once", "# Each pair"
