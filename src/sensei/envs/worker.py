@@ -72,7 +72,7 @@ class ProcessWorker:
                 pass_fds=(theirs.fileno(), self._memory.fd),
                 env=os.environ
                 | _ONE_THREAD
-                | {"PYTHONPATH": _import_path(), "TMPDIR": self._scratch},
+                | {"PYTHONPATH": import_path(), "TMPDIR": self._scratch},
             )
         self._connection = Connection(ours.detach())
         self._say((self._config, self._seed, self.indices))
@@ -180,8 +180,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         return None
 
 
-def _import_path() -> str:
-    """Everything that this process can import, for the worker to import too."""
+def import_path() -> str:
+    """Everything that this process can import, as a PYTHONPATH for one that it starts."""
     return os.pathsep.join(path or os.getcwd() for path in sys.path)
 
 

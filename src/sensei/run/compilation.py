@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,16 @@ import equinox as eqx
 import jax
 
 from sensei.core.training import train_step
+from sensei.run.elsewhere import Elsewhere
 
 VARIABLE = "SENSEI_CACHE_DIR"
 LOOP_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
 """XLA's older code for fused loops, a fifth faster for the xs update (``loop_emitters`` in
 results/bench/products.json, jaxlib 0.10.2) in the process that compiled it; docs/performance.md
 says what changes when it comes from the cache."""
+
+LOADED_OPTIONS: dict[str, bool] = {}
+"""XLA's default loops, faster than the older ones in a process that did not compile them."""
 
 
 def cache_folder() -> Path:
@@ -34,11 +37,11 @@ def keep_compiled_programs() -> None:
 
 
 @functools.cache
-def fast_train_step() -> Callable:
+def fast_train_step() -> Elsewhere:
     """``core.training.train_step``, compiled with what is fastest on this machine."""
     step = train_step.__wrapped__  # type: ignore[attr-defined]  # before its own filter_jit
-    options: dict[str, Any] = {"donate": "all-except-first", "compiler_options": fast_options()}
-    return eqx.filter_jit(step, **options)
+    how: dict[str, Any] = {"donate": "all-except-first", "compiler_options": fast_options()}
+    return Elsewhere(step, eqx.filter_jit(step, **how), LOADED_OPTIONS)
 
 
 def fast_options() -> dict[str, bool]:

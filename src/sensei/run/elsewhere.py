@@ -1,0 +1,150 @@
+"""Compile the training step in another process, and load it from JAX's persistent cache.
+
+Compiling leaves a process's one heap in pieces, and every later update pays for that
+(docs/performance.md). So a short-lived process compiles, and this one loads what that one left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax.export import Exported, export
+
+from sensei.envs.worker import import_path
+
+log = logging.getLogger(__name__)
+
+Options = dict[str, bool]
+"""XLA's compiler options."""
+Program = Callable[..., list]
+"""Two lists of arrays, of which the second is consumed, to a list of arrays."""
+
+
+class Elsewhere:
+    """A step that another process compiles."""
+
+    def __init__(self, step: Callable, here: Callable, options: Options) -> None:
+        """Compile nothing yet.
+
+        Args:
+            step: (fixed, state) → anything, both any pytrees; the arrays in ``state`` are donated.
+            here: does the same, compiled in this process; used where the other one is no help.
+            options: what the other process compiles with.
+        """
+        self.step, self.here, self.options = step, here, options
+        self.ready: dict[Hashable, Callable] = {}
+
+    def __call__(self, fixed: Any, state: Any) -> Any:
+        """Make the step. ``state`` is consumed."""
+        return self.compiled(fixed, state)(fixed, state)
+
+    def compiled(self, fixed: Any, state: Any) -> Callable:
+        """What makes the step for arrays of these shapes, compiled if it was not before."""
+        arrays, rest = eqx.partition((fixed, state), eqx.is_array)
+        leaves, tree = jax.tree.flatten(arrays)
+        key = (tree, *((x.shape, x.dtype) for x in leaves), *jax.tree.leaves(rest))
+        if key not in self.ready:
+            self.ready[key] = self._loaded(fixed, state) or self.here
+        return self.ready[key]
+
+    def _loaded(self, fixed: Any, state: Any) -> Callable | None:
+        folder = jax.config.values["jax_compilation_cache_dir"]
+        if folder is None or jax.default_backend() != "cpu":
+            return None
+        given, trees, rests = zip(*map(_flat, (fixed, state)), strict=True)
+        made: list[tuple] = []
+
+        def flat_step(*lists: list) -> list:
+            result = self.step(*map(_whole, lists, trees, rests))
+            leaves, *others = _flat(result)
+            made.append(tuple(others))
+            return leaves
+
+        exported = export(jax.jit(flat_step, donate_argnums=1))(*given)
+        program = load(exported, self.options, Path(folder))
+        if program is None:
+            return None
+        return lambda *args: _whole(program(*(_flat(x)[0] for x in args)), *made[0])
+
+
+def load(exported: Exported, options: Options, folder: Path) -> Program | None:
+    """Load a program from the cache in ``folder``, and let another process put it there first.
+
+    Returns:
+        None where the other process failed.
+    """
+    text = re.sub(r"^#loc.*|#loc\d*", "", exported.mlir_module(), flags=re.MULTILINE)  # whence
+    text = json.dumps([text, options, os.environ.get("XLA_FLAGS")])
+    name = f"train_step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    if not _kept(folder, name):
+        said = _compile_elsewhere(exported, name, options, folder)
+        if not _kept(folder, name):
+            log.warning("the update is compiled in this process, another one failed: %s", said)
+            return None
+    return compile_exported(exported, name, options)
+
+
+def compile_exported(exported: Exported, name: str, options: Options) -> Program:
+    """Compile an exported step, or take it from the cache; both processes do it with this."""
+
+    def call(*lists: list) -> Any:
+        return exported.call(*lists)
+
+    call.__name__ = name  # of the file in the cache, too
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in exported.in_avals]
+    lists, _ = jax.tree.unflatten(exported.in_tree, shapes)
+    return jax.jit(call, donate_argnums=1, compiler_options=options).lower(*lists).compile()
+
+
+def _compile_elsewhere(exported: Exported, name: str, options: Options, folder: Path) -> str:
+    """Let a process of its own compile, and wait; return the last line of its complaints."""
+    settings = {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": import_path(),
+    }
+    try:
+        # Pickle will do between two of our own; the gradient is a closure and not needed.
+        given = pickle.dumps((dataclasses.replace(exported, _get_vjp=None), name, options))
+        ran = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=given,
+            env=os.environ | settings,
+            capture_output=True,
+            process_group=0,  # an interrupt is for this process, which wants its program to stop
+        )
+    except (OSError, TypeError, pickle.PicklingError) as error:
+        return str(error)
+    return ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+
+
+def _kept(folder: Path, name: str) -> bool:
+    return any(folder.glob(f"jit_{name}-*"))
+
+
+def _flat(tree: Any) -> tuple[list, Any, Any]:
+    """The arrays of a tree, their structure, and what else it holds."""
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return *jax.tree.flatten(arrays), rest
+
+
+def _whole(leaves: list, structure: Any, rest: Any) -> Any:
+    return eqx.combine(jax.tree.unflatten(structure, leaves), rest)
+
+
+if __name__ == "__main__":
+    compile_exported(*pickle.load(sys.stdin.buffer))
