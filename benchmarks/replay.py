@@ -2,7 +2,8 @@
 
 Fills a store of 64 × 64 × 3 pictures on the disk past its cap, watching the memory, then draws
 batches of 16 × 64: first with none of the files in the page cache, so that every picture comes from
-the disk, then from the memory.
+the disk, then from the memory. In turns with the first, the same bytes are read from the files
+alone, which tells what the disk gives at that moment.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from sensei.types import ActionSpec, EnvSpec, ObsSpec
 
 SPEC = EnvSpec(ObsSpec((64, 64, 3)), ActionSpec((6,)))
 STREAMS, BATCH, LENGTH = 8, 16, 64
+TURNS = 5
+"""Times that replay and plain reads take each other's place."""
 FLUSH_EVERY = 1_000
 """Rows of all streams between two flushes; a run flushes at every checkpoint."""
 
@@ -55,9 +58,8 @@ def main(args: Args) -> None:
         growth = fill(store, 1.25 * args.gb)
         store.close()
         evicted = evict(store.folder)
-        store = EpisodeStore.open(store.folder, read_only=True)
-        replay, rng = Replay([store]), np.random.default_rng(1)
-        cold = draw(replay, rng, args.cold_batches)
+        cold = draw_cold(store.folder, args.cold_batches)
+        replay = Replay([EpisodeStore.open(store.folder, read_only=True)])
         draw_again(replay, 10)
         warm = draw_again(replay, args.warm_batches)
     finally:
@@ -121,6 +123,51 @@ def evict(folder: Path) -> float:
     return total / 1e9
 
 
+def draw_cold(folder: Path, batches: int) -> dict[str, float]:
+    """Draw batches from the disk, in turns with plain reads of the same windows."""
+    parts, rates, each = [], [], batches // TURNS
+    for turn in range(TURNS):
+        evict(folder)
+        store = EpisodeStore.open(folder, read_only=True)
+        parts.append(draw(Replay([store]), np.random.default_rng([1, turn]), each))
+        store.close()  # a mapped page is not dropped
+        evict(folder)
+        rates.append(read_plainly(store, np.random.default_rng([1, turn]), each))
+    seconds = sum(each / rate for rate in rates)
+    return merged(parts) | {"disk_batches_per_second": each * TURNS / seconds}
+
+
+def read_plainly(store: EpisodeStore, rng: np.random.Generator, batches: int) -> float:
+    """Read the pictures of the windows that replay would draw; return the batches a second.
+
+    As there, the kernel is told of a whole batch, then window after window is waited for.
+    """
+    layout, row = store.layout, store.layout.field_bytes("image")
+    files = {path.name: os.open(path, os.O_RDONLY) for path in store.folder.glob("shard-*.bin")}
+    began = time.perf_counter()
+    for _ in range(batches):
+        rng.multinomial(BATCH, [1.0])  # replay chooses among its stores first
+        envs = rng.integers(STREAMS, size=BATCH).tolist()
+        starts = rng.integers(store.oldest, store.steps - LENGTH + 1, size=BATCH).tolist()
+        requests = [
+            (
+                files[f"shard-{number:06d}.bin"],
+                layout.offsets()["image"] + (env * layout.shard_steps + first) * row,
+                count * row,
+            )
+            for env, start in zip(envs, starts, strict=True)
+            for number, first, count in layout.pieces(start, LENGTH)
+        ]
+        for file, offset, size in requests:
+            os.posix_fadvise(file, offset, size, os.POSIX_FADV_WILLNEED)
+        for file, offset, size in requests:
+            assert len(os.pread(file, size, offset)) == size
+    seconds = time.perf_counter() - began
+    for file in files.values():
+        os.close(file)
+    return batches / seconds
+
+
 def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, float]:
     """Draw random batches; return their rate and the processor's time for one."""
     began, busy, read = time.perf_counter(), time.process_time(), bytes_read()
@@ -137,11 +184,17 @@ def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, fl
 
 def draw_again(replay: Replay, batches: int) -> dict[str, float]:
     """Draw the ten batches of one seed over and over: after the first round from memory."""
-    parts = [draw(replay, np.random.default_rng(2), 10) for _ in range(max(1, batches // 10))]
-    seconds = sum(10 / part["batches_per_second"] for part in parts)
+    rounds = max(1, batches // 10)
+    return merged([draw(replay, np.random.default_rng(2), 10) for _ in range(rounds)])
+
+
+def merged(parts: list[dict[str, float]]) -> dict[str, float]:
+    """Several measurements of equally many batches as one."""
+    batches = sum(part["batches"] for part in parts)
     return {
-        "batches": 10 * len(parts),
-        "batches_per_second": 10 * len(parts) / seconds,
+        "batches": batches,
+        "batches_per_second": batches
+        / sum(part["batches"] / part["batches_per_second"] for part in parts),
         "cpu_ms_per_batch": sum(part["cpu_ms_per_batch"] for part in parts) / len(parts),
         "read_from_disk_gb": sum(part["read_from_disk_gb"] for part in parts),
     }

@@ -65,6 +65,24 @@ def train_step(found: Any) -> list[str]:
     return _markdown((found["what"], ""), rows)
 
 
+def loaded(found: Any) -> list[str]:
+    """An update by where it was compiled and by XLA's loops."""
+    where = {"here": "this process", "elsewhere": "another process"}
+    rows = [
+        (
+            where[way["compiled"]],
+            way["loops"],
+            _pair(way, "seconds"),
+            _pair(way, "processor_seconds"),
+        )
+        for way in found["updates"]
+    ]
+    head = (f"{found['size']}, compiled by", "loops", "s an update, median (best)")
+    cores = "1 core" if found["cores"] == 1 else f"{found['cores']} cores"
+    said = f"{found['cpu']}, {cores}, load before {found['load']:.1f}."
+    return [*_markdown((*head, "processor's seconds"), rows), "", said]
+
+
 def peers(found: Any) -> list[str]:
     """The programs of one preset, and how many of our steps of the same kind fit into theirs."""
     ours = {p["algorithm"]: p["seconds_median"] for p in found["programs"]}
@@ -91,10 +109,13 @@ def peers(found: Any) -> list[str]:
 
 def replay(found: Any) -> list[str]:
     """Rates from the disk and from memory, and what the process grew to."""
+    alone = "disk_batches_per_second"
     rows = [
         (
             name,
             f"{part['batches_per_second']:.0f}",
+            # Nothing is read where all is in memory, and older files do not say.
+            f"{part[alone]:.0f}" if alone in part else "–",
             f"{part['cpu_ms_per_batch']:.2f}",
             f"{part['read_from_disk_gb']:.2f}",
         )
@@ -108,8 +129,8 @@ def replay(found: Any) -> list[str]:
         f"{min(own):.3f} to {max(own):.3f} GB and the disk at most "
         f"{max(record['disk_gb'] for record in full):.1f} GB."
     )
-    head = ("windows", "batches a second", "processor ms a batch", "GB read from the disk")
-    return [*_markdown(head, rows), "", said]
+    head = ("windows", "batches a second", "plain reads of the same", "processor ms a batch")
+    return [*_markdown((*head, "GB read from the disk"), rows), "", said]
 
 
 def loop(found: Any) -> list[str]:
@@ -268,6 +289,8 @@ def _moved_and_pushed(events: dict[str, int], moved: str) -> str:
 TABLES: dict[str, tuple[Table, str]] = {
     "train_step-xs": (train_step, "train_step.py --size xs"),
     "train_step-s": (train_step, "train_step.py --size s"),
+    "loaded-xs": (loaded, "loaded.py --size xs"),
+    "loaded-s": (loaded, "loaded.py --size s"),
     "peers-1m": (peers, "peers.py --preset 1m --python PEERS/bin/python"),
     "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
     "replay": (replay, "replay.py"),

@@ -37,6 +37,20 @@ def test_a_table_follows_its_file(tmp_path: Path) -> None:
     assert tables.render(made, tmp_path) == made
 
 
+def test_replay_stands_beside_what_the_disk_gave() -> None:
+    def part(**more: float) -> dict:
+        rates = {"batches_per_second": 50.0, "cpu_ms_per_batch": 1.0, "read_from_disk_gb": 2.0}
+        return rates | more
+
+    growth = [{"written_gb": 8.0, "own_gb": 0.04, "disk_gb": 8.1}]
+    found = {"cap_gb": 8.0, "memory_gb": 25.0, "growth": growth, "warm": part(), "cold": part()}
+    assert tables.replay(found)[2] == "| nothing in memory | 50 | – | 1.00 | 2.00 |"
+    found["cold"] = part(disk_batches_per_second=60.0)
+    cold, warm = tables.replay(found)[2:4]
+    assert cold == "| nothing in memory | 50 | 60 | 1.00 | 2.00 |"
+    assert warm == "| all in memory | 50 | – | 1.00 | 2.00 |"
+
+
 @pytest.mark.parametrize("times", [0.5, 2.0])
 def test_a_peer_is_compared_with_our_step_of_the_same_kind(times: float) -> None:
     def program(algorithm: str, seconds: float) -> dict:
