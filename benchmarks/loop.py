@@ -22,6 +22,7 @@ from sensei.core.config import SIZES
 from sensei.envs.pool import EnvPool
 from sensei.presets import RunConfig, preset
 from sensei.run import machine
+from sensei.run.compilation import keep_compiled_programs
 from sensei.run.loop import LOG_ROUNDS, Job, Learner, Loop
 from sensei.run.memory import keep_freed_memory
 from sensei.run.metrics import Metrics, read_metrics
@@ -49,6 +50,7 @@ class Args:
 def main(args: Args) -> None:
     """Print and save the figures of both settings."""
     keep_freed_memory()
+    keep_compiled_programs()
     quick = preset(args.env, "quick", args.size)
     agent = dataclasses.replace(preset(args.env, "paper").agent, size=SIZES[args.size])
     full = dataclasses.replace(quick, agent=agent)

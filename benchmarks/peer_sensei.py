@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 
@@ -12,7 +14,7 @@ from sensei.core.config import SIZES, AgentConfig
 from sensei.core.methods import method_channels, method_gate
 from sensei.core.reward_model import RewardModel
 from sensei.core.training import train_step
-from sensei.run.compilation import fast_train_step
+from sensei.run.compilation import fast_train_step, keep_compiled_programs
 from sensei.run.memory import keep_freed_memory
 from sensei.stages.setups import fresh_state
 from train_step import SPEC, random_batch, size_of
@@ -20,9 +22,15 @@ from train_step import SPEC, random_batch, size_of
 SIZE = {"1m": "xs", "12m": "s"}
 
 
-def build(method: str, preset: str) -> Program:
-    """Make an agent of one method and its training step, in a process set up as for a run."""
+def build(method: str, preset: str, train: Callable | None = None) -> Program:
+    """Make an agent of one method and its training step, in a process set up as for a run.
+
+    ``train`` is the step compiled in another way than for a run.
+    """
     keep_freed_memory()
+    if train is None:
+        keep_compiled_programs()
+    train = train or fast_train_step()
     config = AgentConfig(size=SIZES[SIZE[preset]], batch=BATCH, length=LENGTH, horizon=HORIZON)
     semantic = ("semantic",) if method == "sensei" else ()
     setup = Setup(
@@ -37,7 +45,7 @@ def build(method: str, preset: str) -> Program:
 
     def step() -> None:
         nonlocal state
-        state, metrics = fast_train_step()(fixed, state)
+        state, metrics = train(fixed, state)
         jax.block_until_ready((state, metrics))
 
     def count() -> float:

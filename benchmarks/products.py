@@ -1,4 +1,4 @@
-"""Time the choices in core/nets.py and run/compilation.py against what they replaced:
+"""Time the choices in core/nets.py against what they replaced:
 python benchmarks/products.py --json results/bench/products.json
 
 Each pair is timed in turns, so that what else the machine does falls on both alike.
@@ -10,30 +10,22 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import tyro
 
-from sensei.core.agent import Setup
 from sensei.core.config import AgentConfig
 from sensei.core.ensemble import Ensemble
-from sensei.core.methods import method_channels, method_gate
 from sensei.core.nets import BlockLinear
-from sensei.core.reward_model import RewardModel
-from sensei.core.training import train_step
 from sensei.run import machine
-from sensei.run.compilation import fast_train_step
 from sensei.run.memory import keep_freed_memory
-from sensei.stages.setups import fresh_state
-from train_step import SPEC, random_batch
+from train_step import SPEC
 
 SIZE = AgentConfig().size
 FEATURE = SIZE.deter + SIZE.stoch * SIZE.classes
@@ -48,24 +40,16 @@ class Args:
     """How often, and where the figures go."""
 
     repeats: int = 11
-    step: Literal["", "fast", "plain"] = ""
-    """Only print the median seconds of an update compiled so."""
     json: Path | None = None
 
 
 def main(args: Args) -> None:
     """Print and save the median seconds of each pair, and their ratio."""
     keep_freed_memory()
-    if args.step:
-        plain = eqx.filter_jit(train_step.__wrapped__, donate="all-except-first")
-        print(time_update(fast_train_step() if args.step == "fast" else plain, args.repeats))
-        return
     pairs = {"disagreement": disagreement(), "block_products": block_products()}
     result: dict[str, Any] = {"cpu": machine.hardware()["cpu"], "load": os.getloadavg()[0]}
     for name, (what, ours, other) in pairs.items():
         result[name] = described(what, in_turns(ours, other, args.repeats))
-    what = "update with XLA's older loops / with its default"
-    result["loop_emitters"] = described(what, emitters(args.repeats))
     print(json.dumps(result, indent=2))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
@@ -121,36 +105,6 @@ def block_products() -> Comparison:
 
     ours, other = steps(separate), steps(batched)
     return "eight products / one batched product", lambda: ours(x), lambda: other(x)
-
-
-def emitters(repeats: int) -> tuple[float, float]:
-    """Median seconds of the whole xs update as the loop compiles it, and as XLA does by itself.
-
-    In processes of their own, four of each in turns: two programs in one process take memory and
-    cache from each other, more than they differ.
-    """
-    found: dict[str, list[float]] = {"fast": [], "plain": []}
-    for _ in range(4):
-        for step, seconds in found.items():
-            words = [sys.executable, __file__, "--step", step, "--repeats", str(repeats)]
-            run = subprocess.run(words, capture_output=True, text=True, check=True)
-            seconds.append(float(run.stdout.split()[-1]))
-    return statistics.median(found["fast"]), statistics.median(found["plain"])
-
-
-def time_update(step: Callable[..., Any], repeats: int) -> float:
-    """Median seconds of an update, after two of warm-up."""
-    config = AgentConfig()
-    channels, gate = method_channels("sensei", config), method_gate("sensei", config)
-    setup = Setup(SPEC, config, channels, gate, heads=("task", "semantic"))
-    fixed = (setup, RewardModel(SPEC.obs, members=5, key=jax.random.key(0)), random_batch(16, 64))
-    state, seconds = fresh_state(setup, 0), []
-    for _ in range(repeats + 2):
-        began = time.perf_counter()
-        state, metrics = step(fixed, state)
-        jax.block_until_ready(metrics)
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[2:])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""Time an update by where it was compiled: python benchmarks/loaded.py --json OUT.json
+
+Four processes hold the same update, compiled by themselves or loaded from the cache after another
+process compiled it, with XLA's default loops or with its older ones. One update of each is timed
+before the next of any, so that what else the machine does falls on all alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import tyro
+
+from peer_sensei import SIZE, build
+from sensei.core.training import train_step
+from sensei.run import machine
+from sensei.run.compilation import LOOP_EMITTERS
+from sensei.run.elsewhere import Elsewhere
+
+WAYS = [(where, loops) for where in ("here", "elsewhere") for loops in ("older", "default")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Args:
+    """What is timed, and how often."""
+
+    size: Literal["xs", "s"] = "xs"
+    updates: int = 15
+    """Timed updates of each, after two of warm-up."""
+    json: Path | None = None
+    """Write the figures here too."""
+
+
+def main(args: Args) -> None:
+    """Print and save the seconds of all four."""
+    result: dict[str, Any] = {
+        "size": args.size,
+        "cpu": machine.hardware()["cpu"],
+        "cores": machine.usable_cores(),
+        "load": os.getloadavg()[0],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        pipes = [started(where, loops, args.size, folder) for where, loops in WAYS]
+        timed = [[asked(pipe) for pipe in pipes] for _ in range(args.updates)]
+    for pipe in pipes:
+        pipe.close()
+    result["updates"] = [
+        {"compiled": where, "loops": loops, **summary(seconds)}
+        for (where, loops), seconds in zip(WAYS, zip(*timed, strict=True), strict=True)
+    ]
+    print(json.dumps(result, indent=2))
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def started(where: str, loops: str, size: str, folder: str) -> Connection:
+    """Start one process and wait until it has made two updates."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    context.Process(target=serve, args=(theirs, where, loops, size, folder), daemon=True).start()
+    theirs.close()
+    asked(ours), asked(ours)
+    print(f"compiled {where}, {loops} loops: ready", flush=True)
+    return ours
+
+
+def asked(pipe: Connection) -> tuple[float, float]:
+    """Let a process make an update: its seconds, and its processor's."""
+    pipe.send("update")
+    return pipe.recv()
+
+
+def serve(pipe: Connection, where: str, loops: str, size: str, folder: str) -> None:
+    """Compile, then make an update whenever asked."""
+    if where == "elsewhere":
+        jax.config.update("jax_compilation_cache_dir", folder)
+    preset = next(preset for preset, name in SIZE.items() if name == size)
+    program = build("sensei", preset, compiled(where, LOOP_EMITTERS if loops == "older" else {}))
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+        began, busy = time.perf_counter(), time.process_time()
+        program.step()
+        pipe.send((time.perf_counter() - began, time.process_time() - busy))
+
+
+def compiled(where: str, options: dict[str, bool]) -> Callable:
+    """The training step, compiled by this process or by another; never by this one instead."""
+    step = train_step.__wrapped__
+    if where == "elsewhere":
+        return Elsewhere(step, not_elsewhere, options)
+    return eqx.filter_jit(step, donate="all-except-first", compiler_options=options)
+
+
+def not_elsewhere(*_: Any) -> Any:
+    """Stand for compiling here."""
+    raise SystemExit("the other process did not compile; the warning above says why")
+
+
+def summary(timed: tuple[tuple[float, float], ...]) -> dict[str, float]:
+    """Medians and the best of (seconds, processor's seconds)."""
+    seconds, busy = zip(*timed, strict=True)
+    return {
+        "seconds_median": statistics.median(seconds),
+        "seconds_min": min(seconds),
+        "processor_seconds_median": statistics.median(busy),
+        "processor_seconds_min": min(busy),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))
