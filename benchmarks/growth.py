@@ -61,7 +61,12 @@ class Point:
 
 def main(args: Args) -> None:
     """Print and save every curve, and draw them."""
-    result = {"cpu": machine.hardware()["cpu"], "load": os.getloadavg()[0], "training": training()}
+    result: dict[str, Any] = {
+        "cpu": machine.hardware()["cpu"],
+        "cores": machine.usable_cores(),
+        "load": os.getloadavg()[0],
+        "training": training(),
+    }
     result["environments"] = environments(args.env, args.seconds)
     result["replay"] = replay((0.1, 0.5, 2.0))
     result["label frames"] = label_frames((1_000, 2_000, 4_000))
@@ -106,7 +111,8 @@ def train(point: Point) -> dict[str, Any]:
         args = train_step.Args(size=point.size, batch=point.batch, length=point.length, steps=3)
         train_step.main(dataclasses.replace(args, json=out))
         found = json.loads(out.read_text())
-    kept = ("seconds_median", "gflop", "peak_memory_gb", "compile_seconds")
+    kept = ("seconds_median", "processor_seconds_median", "gflop")
+    kept += ("peak_memory_gb", "compile_seconds")
     return {name: found[name] for name in kept} | {"parameters": sum(found["parameters"].values())}
 
 
@@ -182,29 +188,40 @@ def blocks(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw one panel a dial."""
-    panels = [
-        (name, points, "seconds_median", "s / update")
-        for name, points in result["training"].items()
-    ]
-    panels += [
-        ("environments", result["environments"], "steps_per_second", "agent steps / s"),
-        ("replay, GB", result["replay"], "batches_per_second", "batches / s"),
-        ("label frames kept", result["label frames"], "ms_per_frame", "ms / frame"),
-    ]
-    figure, axes = plt.subplots(2, 4, figsize=(11, 5), layout="constrained")
-    for ax, (name, points, key, unit) in zip(axes.flat, panels, strict=False):
-        at = [str(point["at"]) for point in points]
-        ax.plot(at, [point[key] for point in points], "o-", color="tab:blue")
-        ax.set(xlabel=name, ylabel=unit, ylim=(0, None))
-    memory = axes.flat[len(panels)]
-    for name, points in result["training"].items():
-        memory.plot(range(len(points)), [p["peak_memory_gb"] for p in points], "o-", label=name)
-    memory.set(
-        xlabel="step of the dial", ylabel="peak memory, GB", ylim=(0, None), xticks=[0, 1, 2]
+    """Draw what an update takes in two rows, and everything else in the third."""
+    figure, axes = plt.subplots(3, 4, figsize=(11, 7), layout="constrained")
+    training = result["training"]
+    for column, (name, points) in enumerate(training.items()):
+        curve(axes[0, column], points, "processor_seconds_median", name)
+        curve(axes[1, column], points, "peak_memory_gb", name)
+    axes[0, 0].set_ylabel("processor s an update")
+    axes[1, 0].set_ylabel("peak memory, GB")
+    for row in axes[:2]:  # the same base in three dials; the sizes have a base of their own
+        top = max(ax.get_ylim()[1] for ax in row[:3])
+        for ax in row[:3]:
+            ax.set_ylim(0, top)
+    rest = (
+        ("environments", "steps_per_second", "copies of the environment", "steps a second"),
+        ("replay", "batches_per_second", "replay in memory, GB", "batches a second"),
+        ("label frames", "ms_per_frame", "label frames kept", "ms to keep one more"),
+        ("label frames", "file_mb", "label frames kept", "file, MB"),
     )
-    memory.legend(fontsize="small")
+    for ax, (name, key, at, unit) in zip(axes[2], rest, strict=True):
+        curve(ax, result[name], key, at)
+        ax.set_ylabel(unit)
     figure.savefig(path, dpi=110)
+
+
+def curve(ax: Any, points: list[dict[str, Any]], key: str, name: str) -> None:
+    """Draw one number against a dial, both from zero; a size counts by its parameters."""
+    words = isinstance(points[0]["at"], str)
+    at = [point["parameters"] / 1e6 if words else point["at"] for point in points]
+    ax.plot(at, [point[key] for point in points], "o-", color="tab:blue")
+    ax.set_xticks(at, [f"{x:.0f}" if words else f"{x:,g}" for x in at])
+    if words:
+        name += f" {', '.join(point['at'] for point in points)}: million parameters"
+    ax.set(xlabel=name, xlim=(0, None), ylim=(0, 1.1 * max(point[key] for point in points)))
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,7 @@ def loaded(found: Any) -> list[str]:
         for way in found["updates"]
     ]
     head = (f"{found['size']}, compiled by", "loops", "s an update, median (best)")
-    cores = "1 core" if found["cores"] == 1 else f"{found['cores']} cores"
-    said = f"{found['cpu']}, {cores}, load before {found['load']:.1f}."
-    return [*_markdown((*head, "processor's seconds"), rows), "", said]
+    return [*_markdown((*head, "processor's seconds"), rows), "", _machine(found)]
 
 
 def peers(found: Any) -> list[str]:
@@ -158,16 +156,16 @@ def growth(found: Any) -> list[str]:
         (
             name,
             str(point["at"]),
-            f"{point['seconds_median']:.2f}",
+            f"{point['processor_seconds_median']:.2f}",
             f"{point['gflop']:.0f}",
+            f"{point['parameters'] / 1e6:.1f} M",
             f"{point['peak_memory_gb']:.1f}",
-            f"{point['compile_seconds']:.0f}",
         )
         for name, points in found["training"].items()
         for point in points
     ]
-    head = ("dial", "at", "s an update", "GFLOP", "peak GB", "s to compile")
-    return _markdown(head, rows)
+    head = ("dial", "at", "processor's s an update", "GFLOP", "parameters", "peak GB")
+    return [*_markdown(head, rows), "", _machine(found)]
 
 
 def vision(found: Any) -> list[str]:
@@ -308,6 +306,12 @@ TABLES: dict[str, tuple[Table, str]] = {
 def _counterpart(algorithm: str) -> str:
     """Our algorithm that does what a peer's does."""
     return {"dreamer_v3": "dreamer", "p2e_dv3_exploration": "p2e"}.get(algorithm, algorithm)
+
+
+def _machine(found: Any) -> str:
+    """On what, and beside how much else."""
+    cores = "1 core" if found["cores"] == 1 else f"{found['cores']} cores"
+    return f"{found['cpu']}, {cores}, load before {found['load']:.1f}."
 
 
 def _spread(values: Sequence[float]) -> str:
