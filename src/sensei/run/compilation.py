@@ -15,12 +15,8 @@ from sensei.run.elsewhere import Elsewhere
 
 VARIABLE = "SENSEI_CACHE_DIR"
 LOOP_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
-"""XLA's older code for fused loops, a fifth faster for the xs update (``loop_emitters`` in
-results/bench/products.json, jaxlib 0.10.2) in the process that compiled it; docs/performance.md
-says what changes when it comes from the cache."""
-
-LOADED_OPTIONS: dict[str, bool] = {}
-"""XLA's default loops, faster than the older ones in a process that did not compile them."""
+"""XLA's older code for fused loops: what a process had better use that compiled it itself, on two
+cores; for one that loads it, XLA's default is faster (results/bench/loaded-xs.json)."""
 
 
 def cache_folder() -> Path:
@@ -41,7 +37,7 @@ def fast_train_step() -> Elsewhere:
     """``core.training.train_step``, compiled with what is fastest on this machine."""
     step = train_step.__wrapped__  # type: ignore[attr-defined]  # before its own filter_jit
     how: dict[str, Any] = {"donate": "all-except-first", "compiler_options": fast_options()}
-    return Elsewhere(step, eqx.filter_jit(step, **how), LOADED_OPTIONS)
+    return Elsewhere(step, eqx.filter_jit(step, **how), options={})
 
 
 def fast_options() -> dict[str, bool]:

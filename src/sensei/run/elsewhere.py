@@ -27,22 +27,17 @@ from sensei.envs.worker import import_path
 
 log = logging.getLogger(__name__)
 
-Options = dict[str, bool]
-"""XLA's compiler options."""
-Program = Callable[..., list]
-"""Two lists of arrays, of which the second is consumed, to a list of arrays."""
-
 
 class Elsewhere:
     """A step that another process compiles."""
 
-    def __init__(self, step: Callable, here: Callable, options: Options) -> None:
+    def __init__(self, step: Callable, here: Callable, options: dict[str, bool]) -> None:
         """Compile nothing yet.
 
         Args:
-            step: (fixed, state) → anything, both any pytrees; the arrays in ``state`` are donated.
+            step: (fixed, state) → anything, all pytrees; the arrays in ``state`` are donated.
             here: does the same, compiled in this process; used where the other one is no help.
-            options: what the other process compiles with.
+            options: XLA's, for the other process.
         """
         self.step, self.here, self.options = step, here, options
         self.ready: dict[Hashable, Callable] = {}
@@ -53,9 +48,8 @@ class Elsewhere:
 
     def compiled(self, fixed: Any, state: Any) -> Callable:
         """What makes the step for arrays of these shapes, compiled if it was not before."""
-        arrays, rest = eqx.partition((fixed, state), eqx.is_array)
-        leaves, tree = jax.tree.flatten(arrays)
-        key = (tree, *((x.shape, x.dtype) for x in leaves), *jax.tree.leaves(rest))
+        leaves, structure, rest = _flat((fixed, state))
+        key = (structure, *((x.shape, x.dtype) for x in leaves), *jax.tree.leaves(rest))
         if key not in self.ready:
             self.ready[key] = self._loaded(fixed, state) or self.here
         return self.ready[key]
@@ -64,76 +58,70 @@ class Elsewhere:
         folder = jax.config.values["jax_compilation_cache_dir"]
         if folder is None or jax.default_backend() != "cpu":
             return None
-        given, trees, rests = zip(*map(_flat, (fixed, state)), strict=True)
-        made: list[tuple] = []
+        given, structures, rests = zip(*map(_flat, (fixed, state)), strict=True)
+        made: list[Any] = []
 
         def flat_step(*lists: list) -> list:
-            result = self.step(*map(_whole, lists, trees, rests))
-            leaves, *others = _flat(result)
-            made.append(tuple(others))
+            leaves, *others = _flat(self.step(*map(_whole, lists, structures, rests)))
+            made.extend(others)
             return leaves
 
         exported = export(jax.jit(flat_step, donate_argnums=1))(*given)
         program = load(exported, self.options, Path(folder))
         if program is None:
             return None
-        return lambda *args: _whole(program(*(_flat(x)[0] for x in args)), *made[0])
+        return lambda *args: _whole(program(*(_flat(x)[0] for x in args)), *made)
 
 
-def load(exported: Exported, options: Options, folder: Path) -> Program | None:
-    """Load a program from the cache in ``folder``, and let another process put it there first.
+def load(exported: Exported, options: dict[str, bool], folder: Path) -> Callable | None:
+    """Load a step from the cache in ``folder``, where another process puts it if it is not there.
 
     Returns:
-        None where the other process failed.
+        (list of arrays, list of donated arrays) → list of arrays; None if the other process failed.
     """
-    text = re.sub(r"^#loc.*|#loc\d*", "", exported.mlir_module(), flags=re.MULTILINE)  # whence
+    # Where in the source it comes from is no part of a program.
+    text = re.sub(r"^#loc.*|#loc\d*", "", exported.mlir_module(), flags=re.MULTILINE)
     text = json.dumps([text, options, os.environ.get("XLA_FLAGS")])
     name = f"train_step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if not _kept(folder, name):
-        said = _compile_elsewhere(exported, name, options, folder)
-        if not _kept(folder, name):
-            log.warning("the update is compiled in this process, another one failed: %s", said)
-            return None
-    return compile_exported(exported, name, options)
+    kept = lambda: any(folder.glob(f"jit_{name}-*"))
+    said = "" if kept() else _start(exported, name, options, folder)
+    if kept():
+        return compile_exported(exported, name, options)
+    log.warning("the update is compiled in this process, because another one failed: %s", said)
+    return None
 
 
-def compile_exported(exported: Exported, name: str, options: Options) -> Program:
-    """Compile an exported step, or take it from the cache; both processes do it with this."""
+def compile_exported(exported: Exported, name: str, options: dict[str, bool]) -> Callable:
+    """Compile an exported step, or load it; done by both processes, so that they agree."""
 
     def call(*lists: list) -> Any:
         return exported.call(*lists)
 
-    call.__name__ = name  # of the file in the cache, too
+    call.__name__ = name  # which the file in the cache begins with
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in exported.in_avals]
     lists, _ = jax.tree.unflatten(exported.in_tree, shapes)
     return jax.jit(call, donate_argnums=1, compiler_options=options).lower(*lists).compile()
 
 
-def _compile_elsewhere(exported: Exported, name: str, options: Options, folder: Path) -> str:
-    """Let a process of its own compile, and wait; return the last line of its complaints."""
+def _start(exported: Exported, name: str, options: dict[str, bool], folder: Path) -> str:
+    """Let another process compile, and wait; return the last line of its complaints."""
     settings = {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": import_path(),
     }
+    words = [sys.executable, "-m", __name__]
     try:
         # Pickle will do between two of our own; the gradient is a closure and not needed.
         given = pickle.dumps((dataclasses.replace(exported, _get_vjp=None), name, options))
+        # An interrupt asks this process to stop, which still needs the step: hence the group.
         ran = subprocess.run(
-            [sys.executable, "-m", __name__],
-            input=given,
-            env=os.environ | settings,
-            capture_output=True,
-            process_group=0,  # an interrupt is for this process, which wants its program to stop
+            words, input=given, env=os.environ | settings, capture_output=True, process_group=0
         )
     except (OSError, TypeError, pickle.PicklingError) as error:
         return str(error)
     return ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-
-
-def _kept(folder: Path, name: str) -> bool:
-    return any(folder.glob(f"jit_{name}-*"))
 
 
 def _flat(tree: Any) -> tuple[list, Any, Any]:
