@@ -111,13 +111,16 @@ def _start(exported: Exported, name: str, options: dict[str, bool], folder: Path
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": import_path(),
     }
-    words = [sys.executable, "-m", __name__]
     try:
         # Pickle will do between two of our own; the gradient is a closure and not needed.
         given = pickle.dumps((dataclasses.replace(exported, _get_vjp=None), name, options))
-        # An interrupt asks this process to stop, which still needs the step: hence the group.
+        # An interrupt asks this process to stop, which still needs the step: hence the session.
         ran = subprocess.run(
-            words, input=given, env=os.environ | settings, capture_output=True, process_group=0
+            [sys.executable, "-m", __name__],
+            input=given,
+            env=os.environ | settings,
+            capture_output=True,
+            start_new_session=True,
         )
     except (OSError, TypeError, pickle.PicklingError) as error:
         return str(error)
