@@ -73,6 +73,7 @@ def test_an_update_is_the_same_bits_as_one_compiled_here(cache: Path) -> None:
         for _ in range(2):
             state, metrics = step((learner.setup, None, batch), state)
         arrays = jax.tree.leaves(eqx.filter((state, metrics), eqx.is_array))
+        assert all(np.isfinite(plain(x)).all() for x in arrays)
         return [plain(x).tobytes() for x in arrays]
 
     here = eqx.filter_jit(STEP, donate="all-except-first", compiler_options=OPTIONS)
