@@ -1,9 +1,7 @@
 """Time an update by where it was compiled: python benchmarks/loaded.py --json OUT.json
 
-Four processes hold the same update, compiled by themselves or loaded from the cache after another
-process compiled it, with XLA's default loops or with its older ones. One update of each is timed
-before the next of any, so that what else the machine does falls on all alike. Of size s they hold
-17 GB together.
+Two processes hold the same update: one compiled it, the other loaded what a third had compiled.
+They are timed in turns, so that what else the machine does falls on both alike.
 """
 
 from __future__ import annotations
@@ -27,10 +25,9 @@ import tyro
 from peer_sensei import SIZE, build
 from sensei.core.training import train_step
 from sensei.run import machine
-from sensei.run.compilation import LOOP_EMITTERS
 from sensei.run.elsewhere import Elsewhere
 
-WAYS = [(where, loops) for where in ("here", "elsewhere") for loops in ("older", "default")]
+WAYS = ("here", "elsewhere")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Print and save the seconds of all four."""
+    """Print and save the seconds of both."""
     result: dict[str, Any] = {
         "size": args.size,
         "cpu": machine.hardware()["cpu"],
@@ -53,28 +50,26 @@ def main(args: Args) -> None:
         "load": os.getloadavg()[0],
     }
     with tempfile.TemporaryDirectory() as folder:
-        pipes = [started(where, loops, args.size, folder) for where, loops in WAYS]
+        pipes = [started(where, args.size, folder) for where in WAYS]
         timed = [[asked(pipe) for pipe in pipes] for _ in range(args.updates)]
     for pipe in pipes:
         pipe.close()
-    result["updates"] = [
-        {"compiled": where, "loops": loops, **summary(seconds)}
-        for (where, loops), seconds in zip(WAYS, zip(*timed, strict=True), strict=True)
-    ]
+    taken = zip(WAYS, zip(*timed, strict=True), strict=True)
+    result["updates"] = {where: summary(seconds) for where, seconds in taken}
     print(json.dumps(result, indent=2))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def started(where: str, loops: str, size: str, folder: str) -> Connection:
+def started(where: str, size: str, folder: str) -> Connection:
     """Start one process and wait until it has made two updates."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    context.Process(target=serve, args=(theirs, where, loops, size, folder), daemon=True).start()
+    context.Process(target=serve, args=(theirs, where, size, folder), daemon=True).start()
     theirs.close()
     asked(ours), asked(ours)
-    print(f"compiled {where}, {loops} loops: ready", flush=True)
+    print(f"compiled {where}: ready", flush=True)
     return ours
 
 
@@ -84,12 +79,12 @@ def asked(pipe: Connection) -> tuple[float, float]:
     return pipe.recv()
 
 
-def serve(pipe: Connection, where: str, loops: str, size: str, folder: str) -> None:
+def serve(pipe: Connection, where: str, size: str, folder: str) -> None:
     """Compile, then make an update whenever asked."""
     if where == "elsewhere":
         jax.config.update("jax_compilation_cache_dir", folder)
     preset = next(preset for preset, name in SIZE.items() if name == size)
-    program = build("sensei", preset, compiled(where, LOOP_EMITTERS if loops == "older" else {}))
+    program = build("sensei", preset, compiled(where))
     while True:
         try:
             pipe.recv()
@@ -100,12 +95,12 @@ def serve(pipe: Connection, where: str, loops: str, size: str, folder: str) -> N
         pipe.send((time.perf_counter() - began, time.process_time() - busy))
 
 
-def compiled(where: str, options: dict[str, bool]) -> Callable:
+def compiled(where: str) -> Callable:
     """The training step, compiled by this process or by another; never by this one instead."""
     step = train_step.__wrapped__
     if where == "elsewhere":
-        return Elsewhere(step, not_elsewhere, options)
-    return eqx.filter_jit(step, donate="all-except-first", compiler_options=options)
+        return Elsewhere(step, not_elsewhere)
+    return eqx.filter_jit(step, donate="all-except-first")
 
 
 def not_elsewhere(*_: Any) -> Any:

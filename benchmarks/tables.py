@@ -66,18 +66,13 @@ def train_step(found: Any) -> list[str]:
 
 
 def loaded(found: Any) -> list[str]:
-    """An update by where it was compiled and by XLA's loops."""
+    """An update by where it was compiled."""
     where = {"here": "this process", "elsewhere": "another process"}
     rows = [
-        (
-            where[way["compiled"]],
-            way["loops"],
-            _pair(way, "seconds"),
-            _pair(way, "processor_seconds"),
-        )
-        for way in found["updates"]
+        (where[name], _pair(way, "seconds"), _pair(way, "processor_seconds"))
+        for name, way in found["updates"].items()
     ]
-    head = (f"{found['size']}, compiled by", "loops", "s an update, median (best)")
+    head = (f"{found['size']}, compiled by", "s an update, median (best)")
     return [*_markdown((*head, "processor's seconds"), rows), "", _machine(found)]
 
 

@@ -51,6 +51,17 @@ def test_help_is_there_without_words_and_at_once() -> None:
         assert f"  {name} " in done.stdout
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_enough_is_no_error(unbuffered: str) -> None:
+    readable, writable = os.pipe()
+    os.close(readable)
+    line = [sys.executable, "-m", "sensei", "presets"]
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ran = subprocess.run(line, stdout=writable, stderr=subprocess.PIPE, text=True, env=environ)
+    os.close(writable)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_version() -> None:
     assert command("--version").stdout.strip() == f"sensei {sensei.__version__}"
 

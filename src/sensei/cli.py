@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -50,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # SIGTERM means the same as Ctrl-C: save and stop. Loops catch both at a safe point.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("sensei: stopped; the same command continues", file=sys.stderr)
         return STOPPED
@@ -61,11 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sensei: {kind}: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
+        if error.errno == errno.EPIPE and _no_reader():  # head, say, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         remedy = "free some space and give the same command again, it continues"
         print(f"sensei: error: {error}: {remedy}", file=sys.stderr)
         return FAILED
+
+
+def _no_reader() -> bool:
+    """Whether the other end of the pipe that is printed to was closed."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _dispatch(words: list[str]) -> int:

@@ -21,7 +21,6 @@ from sensei.types import ActionSpec, EnvSpec, ObsSpec
 
 SPEC = EnvSpec(ObsSpec((16, 16, 3)), ActionSpec((3,)))
 STEP = train_step.__wrapped__  # type: ignore[attr-defined]
-OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 PROGRAMS = "jit_train_step_*-cache"
 
 
@@ -76,8 +75,8 @@ def test_an_update_is_the_same_bits_as_one_compiled_here(cache: Path) -> None:
         assert all(np.isfinite(plain(x)).all() for x in arrays)
         return [plain(x).tobytes() for x in arrays]
 
-    here = eqx.filter_jit(STEP, donate="all-except-first", compiler_options=OPTIONS)
-    elsewhere = Elsewhere(STEP, no_way, OPTIONS)
+    here = eqx.filter_jit(STEP, donate="all-except-first")
+    elsewhere = Elsewhere(STEP, no_way)
     assert two(elsewhere) == two(here)
     assert len(elsewhere.ready) == 1
 
@@ -107,9 +106,9 @@ def test_nothing_is_compiled_here_and_a_second_process_not_even_started(
     listen = lambda event, **_: events.append(event.rpartition("/")[2])
     jax.monitoring.register_event_listener(listen)
     try:
-        Elsewhere(Counted(), no_way, {}).compiled(fixed, state)
+        Elsewhere(Counted(), no_way).compiled(fixed, state)
         monkeypatch.setattr(subprocess, "run", no_way)
-        Elsewhere(Counted(), no_way, {}).compiled(fixed, state)
+        Elsewhere(Counted(), no_way).compiled(fixed, state)
     finally:
         jax.monitoring.unregister_event_listener(listen)
     assert events.count("cache_hits") == 2 and "cache_misses" not in events
@@ -117,7 +116,7 @@ def test_nothing_is_compiled_here_and_a_second_process_not_even_started(
 
 
 def test_the_state_is_consumed_and_what_is_no_array_comes_back(cache: Path) -> None:
-    step = Elsewhere(Counted(), no_way, {})
+    step = Elsewhere(Counted(), no_way)
     fixed, state = given()
     new, total = step(fixed, state)
     assert state["x"].is_deleted() and new["word"] == "kept"
@@ -127,7 +126,7 @@ def test_the_state_is_consumed_and_what_is_no_array_comes_back(cache: Path) -> N
 
 
 def test_other_shapes_are_another_program(cache: Path) -> None:
-    step = Elsewhere(Counted(), no_way, {})
+    step = Elsewhere(Counted(), no_way)
     for size in (5, 4):
         fixed, state = given()
         assert step(fixed, state | {"x": jax.numpy.ones(size)})[1] == 2.0 * size
@@ -140,7 +139,7 @@ def test_it_is_compiled_here_when_the_other_process_fails(
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
     here = Counted()
-    assert Elsewhere(Counted(), here, {})(*given())[1] == 6.0
+    assert Elsewhere(Counted(), here)(*given())[1] == 6.0
     assert here.traced == 1 and "another one failed" in caplog.text
 
 
@@ -149,6 +148,6 @@ def test_it_is_compiled_here_without_a_cache(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(subprocess, "run", no_way)
     use_cache(None)
     try:
-        assert Elsewhere(no_way, Counted(), {})(*given())[1] == 6.0
+        assert Elsewhere(no_way, Counted())(*given())[1] == 6.0
     finally:
         use_cache(before)

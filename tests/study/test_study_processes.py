@@ -31,7 +31,6 @@ def test_real_runs_share_their_labels(commands: Commands, tmp_path: Path) -> Non
     assert found["missing"] == []
 
 
-@pytest.mark.slow
 def test_smoke_study_of_every_method(commands: Commands, tmp_path: Path) -> None:
     commands("study", "--budget", "smoke", "--dir", tmp_path / "x", "--config", commands.config)
     html = (tmp_path / "x" / "report.html").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,9 +13,6 @@ from sensei.core.training import train_step
 from sensei.run.elsewhere import Elsewhere
 
 VARIABLE = "SENSEI_CACHE_DIR"
-LOOP_EMITTERS = {"xla_cpu_use_fusion_emitters": False}
-"""XLA's older code for fused loops: what a process had better use that compiled it itself, on two
-cores; for one that loads it, XLA's default is faster (results/bench/loaded-xs.json)."""
 
 
 def cache_folder() -> Path:
@@ -34,18 +30,6 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def fast_train_step() -> Elsewhere:
-    """``core.training.train_step``, compiled with what is fastest on this machine."""
+    """``core.training.train_step``, compiled where that leaves it fastest."""
     step = train_step.__wrapped__  # type: ignore[attr-defined]  # before its own filter_jit
-    how: dict[str, Any] = {"donate": "all-except-first", "compiler_options": fast_options()}
-    return Elsewhere(step, eqx.filter_jit(step, **how), options={})
-
-
-def fast_options() -> dict[str, bool]:
-    """Compiler options for this machine; none where XLA does not know them, or on a GPU."""
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=LOOP_EMITTERS).lower().compile()
-    except RuntimeError:
-        return {}
-    return LOOP_EMITTERS
+    return Elsewhere(step, eqx.filter_jit(step, donate="all-except-first"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 import os
 import pickle
@@ -31,15 +30,14 @@ log = logging.getLogger(__name__)
 class Elsewhere:
     """A step that another process compiles."""
 
-    def __init__(self, step: Callable, here: Callable, options: dict[str, bool]) -> None:
+    def __init__(self, step: Callable, here: Callable) -> None:
         """Compile nothing yet.
 
         Args:
             step: (fixed, state) → anything, all pytrees; the arrays in ``state`` are donated.
             here: does the same, compiled in this process; used where the other one is no help.
-            options: XLA's, for the other process.
         """
-        self.step, self.here, self.options = step, here, options
+        self.step, self.here = step, here
         self.ready: dict[Hashable, Callable] = {}
 
     def __call__(self, fixed: Any, state: Any) -> Any:
@@ -67,13 +65,13 @@ class Elsewhere:
             return leaves
 
         exported = export(jax.jit(flat_step, donate_argnums=1))(*given)
-        program = load(exported, self.options, Path(folder))
+        program = load(exported, Path(folder))
         if program is None:
             return None
         return lambda *args: _whole(program(*(_flat(x)[0] for x in args)), *made)
 
 
-def load(exported: Exported, options: dict[str, bool], folder: Path) -> Callable | None:
+def load(exported: Exported, folder: Path) -> Callable | None:
     """Load a step from the cache in ``folder``, where another process puts it if it is not there.
 
     Returns:
@@ -81,17 +79,17 @@ def load(exported: Exported, options: dict[str, bool], folder: Path) -> Callable
     """
     # Where in the source it comes from is no part of a program.
     text = re.sub(r"^#loc.*|#loc\d*", "", exported.mlir_module(), flags=re.MULTILINE)
-    text = json.dumps([text, options, os.environ.get("XLA_FLAGS")])
-    name = f"train_step_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    made_by = (jax.__version__, os.environ.get("XLA_FLAGS"))
+    name = f"train_step_{hashlib.sha256(f'{made_by}{text}'.encode()).hexdigest()[:16]}"
     kept = lambda: any(folder.glob(f"jit_{name}-*"))
-    said = "" if kept() else _start(exported, name, options, folder)
+    said = "" if kept() else _start(exported, name, folder)
     if kept():
-        return compile_exported(exported, name, options)
+        return compile_exported(exported, name)
     log.warning("the update is compiled in this process, because another one failed: %s", said)
     return None
 
 
-def compile_exported(exported: Exported, name: str, options: dict[str, bool]) -> Callable:
+def compile_exported(exported: Exported, name: str) -> Callable:
     """Compile an exported step, or load it; done by both processes, so that they agree."""
 
     def call(*lists: list) -> Any:
@@ -100,10 +98,10 @@ def compile_exported(exported: Exported, name: str, options: dict[str, bool]) ->
     call.__name__ = name  # which the file in the cache begins with
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in exported.in_avals]
     lists, _ = jax.tree.unflatten(exported.in_tree, shapes)
-    return jax.jit(call, donate_argnums=1, compiler_options=options).lower(*lists).compile()
+    return jax.jit(call, donate_argnums=1).lower(*lists).compile()
 
 
-def _start(exported: Exported, name: str, options: dict[str, bool], folder: Path) -> str:
+def _start(exported: Exported, name: str, folder: Path) -> str:
     """Let another process compile, and wait; return the last line of its complaints."""
     settings = {
         "JAX_PLATFORMS": "cpu",
@@ -113,7 +111,7 @@ def _start(exported: Exported, name: str, options: dict[str, bool], folder: Path
     }
     try:
         # Pickle will do between two of our own; the gradient is a closure and not needed.
-        given = pickle.dumps((dataclasses.replace(exported, _get_vjp=None), name, options))
+        given = pickle.dumps((dataclasses.replace(exported, _get_vjp=None), name))
         # An interrupt asks this process to stop, which still needs the step: hence the session.
         ran = subprocess.run(
             [sys.executable, "-m", __name__],
