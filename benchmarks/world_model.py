@@ -4,6 +4,8 @@
     python benchmarks/world_model.py runs/tuning --json results/tuning/world-model.json
     python benchmarks/world_model.py runs/tuning --json results/tuning/dreams.json \\
         --tried dynamics --updates 500 --every 250 --windows 512
+    python benchmarks/world_model.py runs/tuning --json results/tuning/overshooting.json \\
+        --tried overshooting --updates 600 --every 300 --windows 512
 
 The world model alone learns from D_init with the quick preset, each time with some fields changed,
 and is measured on episodes that it never learned from: on what it sees, and on where it dreams that
@@ -26,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from overshooting import overshooting_losses
 from sensei.core.agent import Setup, optimiser
 from sensei.core.dists import symlog
 from sensei.core.optim import LaPropState, clip
@@ -55,6 +58,8 @@ def settings(
     }
 
 
+HELD = "steps that dreams are held to"
+"""No field of the configuration: ``overshooting.py``."""
 WEIGHTS = {
     "rate 3e-4, weights 1 and 0": settings(3e-4, 1, 0),
     "rate 1e-3, weights 1 and 0": settings(1e-3, 1, 0),
@@ -71,7 +76,8 @@ DYNAMICS = {
     "rate 3e-3, dynamics 1": settings(3e-3, 10, 10),
     "rate 3e-3, dynamics 10": settings(3e-3, 10, 10, 10),
 }
-SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS}
+OVERSHOOTING = {"quick": {}, "quick, dreams of 15 steps held to what followed": {HELD: 15}}
+SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS, "overshooting": OVERSHOOTING}
 """Fields that are tried, by name."""
 
 
@@ -82,7 +88,7 @@ class Args:
     run: tyro.conf.Positional[Path]
     """A run whose distill stage is finished."""
     env: str = "keychest"
-    tried: Literal["weights", "dynamics"] = "weights"
+    tried: Literal["weights", "dynamics", "overshooting"] = "weights"
     updates: int = 400
     every: int = 100
     """Updates between two measurements."""
@@ -103,18 +109,27 @@ def main(args: Args) -> None:
     for name, fields in SETTINGS[args.tried].items():
         if name in found["settings"]:
             continue
-        config = with_dotted(preset(args.env, "quick"), fields)
+        changed = {field: value for field, value in fields.items() if field != HELD}
+        config = with_dotted(preset(args.env, "quick"), changed)
         setup = exploration_setup(config, spec, "sensei")
         found["settings"][name] = {"fields": fields} | learn(
-            config, setup, reward_model, episodes, args
+            config, setup, reward_model, episodes, args, int(fields.get(HELD, 0))
         )
         write_json(args.json, found)
 
 
 def learn(
-    config: RunConfig, setup: Setup, reward_model: RewardModel, episodes: Episodes, args: Args
+    config: RunConfig,
+    setup: Setup,
+    reward_model: RewardModel,
+    episodes: Episodes,
+    args: Args,
+    held: int = 0,
 ) -> dict[str, Any]:
-    """Train one world model; return how well it knew held-out steps on the way."""
+    """Train one world model; return how well it knew held-out steps on the way.
+
+    ``held`` is how many steps of a dream are held to what really followed.
+    """
     key, k_model = jax.random.split(jax.random.key(args.seed, impl="rbg"))
     env = setup.env
     model = WorldModel(env.obs, env.action, setup.heads, config.agent, key=k_model)
@@ -125,7 +140,7 @@ def learn(
     for update in range(1, args.updates + 1):
         batch = episodes.sample(rng, config.agent.batch, config.agent.length)
         key, k_step = jax.random.split(key)
-        model, moments = train((setup, reward_model, batch), model, moments, k_step)
+        model, moments = train((setup, reward_model, batch), model, moments, k_step, held)
         if update % args.every == 0:
             measured = jax.tree.map(float, measure((setup, reward_model, held_out), model))
             curve.append({"update": update, **measured})
@@ -137,14 +152,22 @@ def learn(
 
 @eqx.filter_jit(donate="all-except-first")
 def train(
-    fixed: tuple[Setup, RewardModel, Batch], model: WorldModel, moments: LaPropState, key: jax.Array
+    fixed: tuple[Setup, RewardModel, Batch],
+    model: WorldModel,
+    moments: LaPropState,
+    key: jax.Array,
+    held: int,
 ) -> tuple[WorldModel, LaPropState]:
     """One update of the world model, weighed as in ``core.training``."""
     setup, reward_model, batch = fixed
     batch, scales = with_rewards(batch, reward_model, setup), loss_scales(setup)
+    scales |= {f"dream_{name}": scales[f"reward_{name}"] for name in setup.shaping}
+    scales |= {"dream_vector": scales["vector"]} if "vector" in scales else {}
 
     def loss(model: WorldModel) -> jax.Array:
-        losses, _ = world_model_losses(model, batch, setup.config, setup.shaping, key=key)
+        losses, latent = world_model_losses(model, batch, setup.config, setup.shaping, key=key)
+        if held:
+            losses |= overshooting_losses(model, latent, batch, held, setup.shaping, key=key)
         return sum((scales[name] * jnp.mean(x) for name, x in losses.items()), jnp.zeros(()))
 
     grads = eqx.filter_grad(loss)(model)
@@ -176,7 +199,10 @@ def dreams(model: WorldModel, latent: Latent, batch: Batch, key: jax.Array) -> d
 
     ``dream_correlation`` is that of the predicted reward at the end with R_ψ of what was really
     seen then; ``unchanged_correlation`` that of R_ψ at the beginning, which a dream that keeps
-    everything as it is would reach. ``dream_vector``: the mean squared error of the vector.
+    everything as it is would reach. ``dream_vector``: the mean squared error of the vector. Of its
+    first entry, a bit: the share of dreams that end with it though it was off at both ends
+    (``dream_gains``), of those that end without it though it was on at both (``dream_loses``), and
+    how often it really went on (``really_gained``).
     """
     half = batch["is_first"].shape[1] // 2
     actions = jnp.swapaxes(batch["prev_action"][:, half:], 0, 1)
@@ -197,6 +223,11 @@ def dreams(model: WorldModel, latent: Latent, batch: Batch, key: jax.Array) -> d
     if model.decoder.vector is not None:
         error = jnp.square(model.decoder.vector(end.feature) - symlog(batch["vector"][:, -1]))
         found["dream_vector"] = jnp.mean(jnp.sum(error, -1), where=whole)
+        bit = model.decoder.vector(end.feature)[:, 0] > symlog(jnp.array(0.5))
+        was, now = (batch["vector"][:, at, 0] > 0.5 for at in (half - 1, -1))
+        found["dream_gains"] = jnp.mean(bit, where=whole & ~was & ~now)
+        found["dream_loses"] = jnp.mean(~bit, where=whole & was & now)
+        found["really_gained"] = jnp.mean(now, where=whole & ~was)
     return found
 
 
