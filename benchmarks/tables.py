@@ -283,7 +283,6 @@ TABLES: dict[str, tuple[Table, str]] = {
     "train_step-xs": (train_step, "train_step.py --size xs"),
     "train_step-s": (train_step, "train_step.py --size s"),
     "loaded-xs": (loaded, "loaded.py --size xs"),
-    "loaded-s": (loaded, "loaded.py --size s"),
     "peers-1m": (peers, "peers.py --preset 1m --python PEERS/bin/python"),
     "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
     "replay": (replay, "replay.py"),

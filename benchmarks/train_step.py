@@ -106,8 +106,6 @@ def measure(
     fixed: tuple, state: TrainState, steps: int
 ) -> tuple[list[tuple[float, float]], float, float]:
     """Seconds of each step, the clock's and the processor's; of compilation; operations a step."""
-    jaxpr = eqx.filter_make_jaxpr(train_step.__wrapped__)(fixed, state)[0]
-    flops = count_flops(jaxpr)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         jax.config.update("jax_compilation_cache_dir", folder)  # an empty one
@@ -119,7 +117,9 @@ def measure(
         state, metrics = compiled(fixed, state)
         jax.block_until_ready(metrics)
         timed.append((time.perf_counter() - began, time.process_time() - busy))
-    return timed[2:], compile_seconds, flops
+    # Only now: a run traces no operations to count before it trains, and the heap would show it.
+    jaxpr = eqx.filter_make_jaxpr(train_step.__wrapped__)(fixed, state)[0]
+    return timed[2:], compile_seconds, count_flops(jaxpr)
 
 
 def matmul_peak(size: int = 2048) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -97,7 +98,7 @@ def judge_with(model: RewardModel) -> Callable[[dict[str, np.ndarray]], np.ndarr
 
 
 @eqx.filter_jit
-def _evaluate(model: RewardModel, obs: dict[str, Array]) -> Float[Array, " n"]:
+def _evaluate(model: RewardModel, obs: Any) -> Float[Array, " n"]:
     return model(obs)
 
 
