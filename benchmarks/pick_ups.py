@@ -39,6 +39,8 @@ LOOKED, AHEAD, AFTER = 22, 3, 5
 """Rows that are looked at, steps dreamed up to the change, and rows kept from the change on."""
 DREAMS = 20
 """From each window."""
+GAP = 6
+"""Pixels between two windows of the figure."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,15 +130,17 @@ def look(model: WorldModel, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Arr
 def draw(seen: np.ndarray, drawn: jax.Array, dreamt: jax.Array, args: Args) -> None:
     """Three rows a window: seen, drawn while looking, dreamt; from before the dream to its end."""
     assert args.figure is not None
-    span, rows = slice(LOOKED - 2, LOOKED + AHEAD), []
+    span, blocks = slice(LOOKED - 2, LOOKED + AHEAD), []
     chosen = np.linspace(0, len(seen) - 1, args.shown).astype(int)
     for i in chosen:
         dark = np.zeros((2, *seen.shape[2:]))
         three = (seen[i, span] / 255.0, drawn[i, span], np.concatenate([dark, dreamt[i]]))
-        rows += [np.concatenate(list(np.asarray(x)), axis=1) for x in three]
-    half = len(rows) // 2
-    picture = np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], axis=1)
-    Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(args.figure)
+        block = np.concatenate([np.concatenate(list(np.asarray(x)), axis=1) for x in three])
+        blocks.append(np.pad(block, ((0, GAP), (0, GAP), (0, 0)), constant_values=1.0))
+    half = (len(blocks) + 1) // 2
+    columns = [np.concatenate(blocks[at : at + half]) for at in (0, len(blocks) - half)]
+    picture = (np.clip(np.concatenate(columns, axis=1), 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(picture).save(args.figure)
 
 
 if __name__ == "__main__":

@@ -210,7 +210,6 @@ _PLANS: dict[str, _Plan] = {
             env_steps=1_600,
             train_ratio=16.0,
             prefill=400,
-            highlight_share=0.25,
             replay_gb=0.5,
             save_every=800,
             label_frames=200,
@@ -230,7 +229,6 @@ _PLANS: dict[str, _Plan] = {
             env_steps=20_000,
             train_ratio=32.0,
             prefill=2_000,
-            highlight_share=0.25,
             replay_gb=2.0,
             save_every=2_000,
             label_frames=2_000,
@@ -245,9 +243,7 @@ _PLANS: dict[str, _Plan] = {
         collect=CollectConfig("random", env_steps=250_000, label_frames=20_000, action_repeat=4),
         annotate=AnnotateConfig(pairs=30_000),
         distill=DistillConfig(),
-        explore=ExploreConfig(
-            env_steps=250_000, train_ratio=128.0, highlight_share=0.25, replay_gb=8.0
-        ),
+        explore=ExploreConfig(env_steps=250_000, train_ratio=128.0, replay_gb=8.0),
         solve=SolveConfig(env_steps=100_000, train_ratio=128.0),
         evaluate=EvaluateConfig(episodes=50, videos=4),
     ),

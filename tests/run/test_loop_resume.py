@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from loop_parts import ENV, StopAfter, everything, play
 
-from sensei.data import highlights
 from sensei.data.episodes import EpisodeStore
 from sensei.data.label_store import LabelStore
 from sensei.run import checkpoint, saving
@@ -63,21 +62,6 @@ def test_stopped_at_any_round_and_continued(
     loop, pool = play(tmp_path, env=env, **fields)
     assert len(pool.returned) < whole[name]["steps"] - 60
     assert everything(tmp_path) | {"summary": loop.summary()} == whole[name]
-
-
-def test_highlights_are_the_same_after_a_stop(
-    tmp_path: Path, whole: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(highlights, "BLOCK", 16)
-    monkeypatch.setattr(highlights, "JUMP", 0.0)  # a judge that has not learned anything
-    fields = AGENT | {"judged": True, "highlight_share": 0.5}
-    play(tmp_path / "whole", **fields)
-    with pytest.raises(Stopped, match="stopped and saved"):
-        play(tmp_path / "stopped", interrupts=StopAfter(50), **fields)
-    play(tmp_path / "stopped", **fields)
-    found = everything(tmp_path / "whole")
-    assert everything(tmp_path / "stopped") == found
-    assert found["rows"] != whole["agent"]["rows"]
 
 
 class Killed(BaseException):

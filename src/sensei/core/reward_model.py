@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sensei.core.dists import symlog
@@ -90,16 +86,6 @@ class RewardModel(eqx.Module):
         """The reward: standardised mean − κ · standard deviation over the members."""
         z = (self.logits(obs) - self.offset[:, None]) / self.scale[:, None]
         return jnp.mean(z, axis=0) - self.damping * jnp.std(z, axis=0)
-
-
-def judge_with(model: RewardModel) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """R_ψ for those who have arrays of NumPy and want such."""
-    return lambda obs: np.asarray(_evaluate(model, obs))
-
-
-@eqx.filter_jit
-def _evaluate(model: RewardModel, obs: Any) -> Float[Array, " n"]:
-    return model(obs)
 
 
 def prepare(obs: dict[str, Array], patch: int) -> tuple[Array, ...]:

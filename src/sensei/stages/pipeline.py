@@ -247,8 +247,6 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     if kind == "explore" and not config.explore.online_every:
         # Not a word of it, so that explorations go on that began before there was such a thing.
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
-    if kind == "explore" and not config.explore.highlight_share:
-        settings.pop("explore.highlight_share", None)  # for the same reason
     if kind == "collect" and config.collect.policy == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
