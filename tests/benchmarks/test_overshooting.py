@@ -23,8 +23,8 @@ def test_dreams_begin_late_and_halfway_and_count_nothing_beyond_a_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Rows 0 to 5, 2 steps: from row 3, and from row 1. Row 3 is a reset, so that from row 1 only
-    the step to row 2 counts, and both from row 3. A row's vector tells which rows are compared: a
-    fresh decoder's answer is the same for all of the same latent size, its targets are not."""
+    the step to row 2 counts, and both from row 3. A row's vector is its number times 100 / 6 once
+    compressed; a fresh decoder answers about 0, so the error tells which row was compared."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     from overshooting import overshooting_losses
 

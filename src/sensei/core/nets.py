@@ -38,8 +38,8 @@ class Linear(eqx.Module):
 class BlockLinear(eqx.Module):
     """A block-diagonal linear map: G blocks, each of its own ``i → o``.
 
-    The blocks are products of their own: one batched product wants another memory layout, and is
-    a quarter slower with the copies (``block_products`` in results/bench/products.json).
+    The blocks are products of their own: one batched product wants another memory layout, and with
+    the copies takes half as long again (``block_products`` in results/bench/products.json).
     """
 
     weight: Float[Array, "g i o"]
