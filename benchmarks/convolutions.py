@@ -18,10 +18,11 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from sensei.core.nets import Layer, RMSNorm, truncated_normal
-from sensei.core.vision import COARSE
 from sensei.core.world_model import WorldModel
 
 AXES = ("NHWC", "HWIO", "NHWC")
+COARSE = 4
+"""Places on a side that are left at the end."""
 
 
 class Pixels(eqx.Module):

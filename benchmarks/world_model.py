@@ -6,6 +6,10 @@
         --tried dynamics --updates 500 --every 250 --windows 512
     python benchmarks/world_model.py runs/tuning --json results/tuning/overshooting.json \\
         --tried overshooting --updates 600 --every 300 --windows 512
+    sensei run keychest --budget quick --until distill --dir runs/across \\
+        --env.image-size 64 --env.options.image_size 64 --agent.squares 4
+    for run in tuning across; do python benchmarks/world_model.py runs/$run \\
+        --json results/tuning/tiles.json --tried tiles --updates 500; done
 
 The world model alone learns from D_init with the quick preset, each time with some fields changed,
 and is measured on episodes that it never learned from: on what it sees, and on where it dreams that
@@ -37,11 +41,12 @@ from sensei.core.rssm import Latent
 from sensei.core.training import loss_scales, with_rewards
 from sensei.core.world_model import Batch, WorldModel, world_model_losses
 from sensei.data.episodes import EpisodeStore
-from sensei.envs import make_env, wrap_env
-from sensei.fields import with_dotted
+from sensei.envs import make_adapter
+from sensei.fields import updated, with_dotted
 from sensei.presets import RunConfig, preset
 from sensei.run import checkpoint, machine
 from sensei.run.files import write_json
+from sensei.run.workspace import Workspace
 from sensei.stages.setups import blank_reward_model, exploration_setup
 from vision import Episodes
 
@@ -77,7 +82,16 @@ DYNAMICS = {
     "rate 3e-3, dynamics 10": settings(3e-3, 10, 10, 10),
 }
 OVERSHOOTING = {"quick": {}, "quick, dreams of 15 steps held to what followed": {HELD: 15}}
-SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS, "overshooting": OVERSHOOTING}
+TILES = {
+    f"{side} pixels, {squares} × {squares} squares": {
+        "env.image_size": side,
+        "env.options.image_size": side,
+        "agent.squares": squares,
+    }
+    for side, squares in ((64, 4), (60, 5))
+}
+"""Those of the run's own pictures are tried."""
+SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS, "overshooting": OVERSHOOTING, "tiles": TILES}
 """Fields that are tried, by name."""
 
 
@@ -88,7 +102,7 @@ class Args:
     run: tyro.conf.Positional[Path]
     """A run whose distill stage is finished."""
     env: str = "keychest"
-    tried: Literal["weights", "dynamics", "overshooting"] = "weights"
+    tried: Literal["weights", "dynamics", "overshooting", "tiles"] = "weights"
     updates: int = 400
     every: int = 100
     """Updates between two measurements."""
@@ -100,14 +114,18 @@ class Args:
 
 def main(args: Args) -> None:
     """Try what the file does not hold yet."""
-    spec = wrap_env(make_env(args.env)).spec
+    own = updated(RunConfig(), Workspace(args.run).config()).env
+    spec = make_adapter(own, 0).spec
     episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
     blank = blank_reward_model(preset(args.env, "quick"), spec.obs)
     reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]
     head = {"cpu": machine.hardware()["cpu"], "env": args.env, "seed": args.seed, "settings": {}}
     found = json.loads(args.json.read_text()) if args.json.exists() else head
     for name, fields in SETTINGS[args.tried].items():
-        if name in found["settings"]:
+        if (
+            name in found["settings"]
+            or fields.get("env.image_size", own.image_size) != own.image_size
+        ):
             continue
         changed = {field: value for field, value in fields.items() if field != HELD}
         config = with_dotted(preset(args.env, "quick"), changed)

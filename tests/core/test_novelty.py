@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_agent import ENV, SIZE, random_batch, setup_of
+from small_agent import CONFIG, ENV, random_batch, setup_of
 
 from sensei.core.agent import make_agent, make_state
 from sensei.core.novelty import Novelty, standardised
@@ -17,7 +17,7 @@ from sensei.core.training import agent_loss, with_rewards
 
 @pytest.fixture(scope="module")
 def novelty() -> Novelty:
-    return Novelty(ENV.obs, SIZE, key=jax.random.key(0))
+    return Novelty(ENV.obs, CONFIG, key=jax.random.key(0))
 
 
 def test_what_was_seen_often_is_less_novel(novelty: Novelty) -> None:

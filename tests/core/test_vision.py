@@ -15,7 +15,7 @@ from sensei.core.vision import PatchDecoder, PatchEncoder, PatchGrid
 @pytest.mark.parametrize("side", [16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_to_image_undoes_to_patches(side: int, channels: int) -> None:
-    grid = PatchGrid((side, side, channels), 4)
+    grid = PatchGrid((side, side, channels), 4, 4)
     shape = (2, side, side, channels)
     image = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
     patches = grid.to_patches(jnp.asarray(image))
@@ -27,13 +27,13 @@ def test_a_patch_is_a_square_of_neighbouring_pixels() -> None:
     """On 32×32, coarse square (1, 2) covers rows 8–15, columns 16–23; its fine patch 1 (the upper
     right of 2×2) rows 8–11, columns 20–23."""
     image = np.random.default_rng(0).integers(256, size=(1, 32, 32, 3)).astype(np.uint8)
-    patches = np.asarray(PatchGrid((32, 32, 3), 4).to_patches(jnp.asarray(image)))
+    patches = np.asarray(PatchGrid((32, 32, 3), 4, 4).to_patches(jnp.asarray(image)))
     np.testing.assert_array_equal(patches[0, 1, 2, 1].reshape(4, 4, 3), image[0, 8:12, 20:24])
 
 
 @pytest.mark.parametrize("side", [16, 32, 64])
 def test_encoder_and_decoder_shapes(side: int) -> None:
-    grid = PatchGrid((side, side, 3), SIZE.patch)
+    grid = PatchGrid((side, side, 3), SIZE.patch, 4)
     encoder = eqx.filter_eval_shape(PatchEncoder, grid, SIZE, key=jax.random.key(0))
     decoder = eqx.filter_eval_shape(PatchDecoder, 10, grid, SIZE, key=jax.random.key(1))
     patches = jnp.zeros((2, 4, 4, grid.merge**2, 48), jnp.uint8)
@@ -50,7 +50,7 @@ def test_encoder_and_decoder_shapes(side: int) -> None:
 
 def test_decoder_output_is_a_picture_and_encoder_sees_every_patch() -> None:
     """One white pixel in each of the 16 patches, and a black picture: 17 different embeddings."""
-    grid = PatchGrid((16, 16, 1), 4)
+    grid = PatchGrid((16, 16, 1), 4, 4)
     pictures = np.zeros((17, 16, 16, 1), np.uint8)
     for i in range(16):
         pictures[i, 4 * (i // 4), 4 * (i % 4)] = 255
@@ -71,4 +71,4 @@ def test_decoder_output_is_a_picture_and_encoder_sees_every_patch() -> None:
 def test_refused_sizes(image: tuple[int, int, int]) -> None:
     """Only squares whose side is a multiple of 4 coarse squares × 4 pixels can be cut."""
     with pytest.raises(ValueError, match=f"{image[0]}x{image[1]}.*multiple of 16"):
-        PatchGrid(image, 4)
+        PatchGrid(image, 4, 4)

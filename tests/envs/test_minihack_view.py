@@ -1,14 +1,17 @@
 """What is seen of NetHack's map: tiles around the hero, or pages of the map."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 pytest.importorskip("minihack.base")
 
+from sensei.core.vision import PatchGrid
 from sensei.envs import make_env
 from sensei.envs.minihack_screen import Screen
 from sensei.envs.minihack_tiles import tile_table
 from sensei.envs.minihack_view import View
+from sensei.presets import preset
 from sensei.types import UsageError
 
 OUTSIDE, HERO = 2359, 339
@@ -96,3 +99,21 @@ def test_a_level_is_played_on_the_whole_map():
     changed = (env.render_label() != before).reshape(21, 16, 21, 16, 3).any((1, 3, 4)).sum()
     assert changed <= 6
     env.close()
+
+
+@pytest.mark.parametrize("name", ["keychest", "keyroom", "minihack:MiniHack-Room-5x5-v0"])
+def test_a_tile_is_a_square_of_the_presets_world_model(name):
+    """One other tile in the middle of the top row: that square is another, and no other is."""
+    config = preset(name, "smoke")
+    size = config.env.image_size
+    assert config.env.options == {"image_size": size}  # drawn so, not resized
+    view = View(5, size, OUTSIDE, {})
+    grid = PatchGrid((size, size, 3), config.agent.size.patch, config.agent.squares)
+    shown = np.full((5, 5), OUTSIDE, np.int16)
+    other = shown.copy()
+    other[0, 2] = HERO
+    patches = [
+        np.asarray(grid.to_patches(jnp.asarray(view.image(x)[None])))[0] for x in (shown, other)
+    ]
+    changed = (patches[0] != patches[1]).any((2, 3))
+    assert np.argwhere(changed).tolist() == [[0, 2]]

@@ -113,7 +113,7 @@ def make_agent(setup: Setup, *, key: PRNGKeyArray) -> Agent:
     return Agent(
         world_model=model,
         ensemble=Ensemble(env.action.size, size, key=ke) if setup.explores else None,
-        novelty=Novelty(env.obs, size, key=kn) if setup.distills else None,
+        novelty=Novelty(env.obs, config, key=kn) if setup.distills else None,
         actor=Actor(feature, env.action, size, config.unimix, key=ka),
         critics=stack_modules(
             lambda key: make_critic(feature, size, key=key), len(setup.channels), key=kc

@@ -26,7 +26,7 @@ class Size:
     patch: int = 4
     """Side of an image patch, in pixels, that one dense layer reads."""
     depth: int = 16
-    """Channels of a patch after the first dense layer; the next level has 4 × as many."""
+    """Channels of a patch after the first dense layer; a square of patches has 4 × as many."""
     units: int = 64
     """Units of every head, actor and critic."""
     layers: int = 3
@@ -48,6 +48,9 @@ class AgentConfig:
     """World model, ensemble and actor-critic. Defaults: DreamerV3, 2025 form (arXiv 2301.04104)."""
 
     size: Size = SIZES["xs"]
+    squares: int = 4
+    """Squares on a side of the picture, each of which becomes one part of the embedding; where the
+    picture is made of tiles, as many as there are tiles."""
     batch: int = 16
     """B, sequences in a batch."""
     length: int = 64

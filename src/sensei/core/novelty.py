@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sensei.core.config import Size
+from sensei.core.config import AgentConfig
 from sensei.core.nets import MLP
 from sensei.core.world_model import Encoder
 from sensei.types import ObsSpec
@@ -22,10 +22,11 @@ class Embedding(eqx.Module):
     encoder: Encoder
     net: MLP
 
-    def __init__(self, obs: ObsSpec, size: Size, *, layers: int, key: PRNGKeyArray):
+    def __init__(self, obs: ObsSpec, config: AgentConfig, *, layers: int, key: PRNGKeyArray):
         ke, kn = jax.random.split(key)
-        self.encoder = Encoder(obs, size, key=ke)
-        self.net = MLP(self.encoder.size_out, OUTPUTS, units=size.units, layers=layers, key=kn)
+        self.encoder = Encoder(obs, config, key=ke)
+        shape = {"units": config.size.units, "layers": layers}
+        self.net = MLP(self.encoder.size_out, OUTPUTS, **shape, key=kn)
 
     def __call__(self, obs: dict[str, Array]) -> Float[Array, "n o"]:
         return self.net(self.encoder(obs))
@@ -37,10 +38,10 @@ class Novelty(eqx.Module):
     target: Embedding
     predictor: Embedding
 
-    def __init__(self, obs: ObsSpec, size: Size, *, key: PRNGKeyArray):
+    def __init__(self, obs: ObsSpec, config: AgentConfig, *, key: PRNGKeyArray):
         kt, kp = jax.random.split(key)
-        self.target = Embedding(obs, size, layers=1, key=kt)
-        self.predictor = Embedding(obs, size, layers=size.layers, key=kp)
+        self.target = Embedding(obs, config, layers=1, key=kt)
+        self.predictor = Embedding(obs, config, layers=config.size.layers, key=kp)
 
     def error(self, obs: dict[str, Array]) -> Float[Array, " n"]:
         """Mean squared error of the prediction; the target passes no gradient on."""

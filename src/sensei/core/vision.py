@@ -2,7 +2,8 @@
 
 XLA's CPU convolutions, and above all their gradients, run at a tenth of its matrix products. Two
 levels of non-overlapping patches (a p×p patch of pixels, then a square of patches) see the same
-pixels at the speed of a product, on a GPU as on a CPU. Both levels' order of pixels is fixed once,
+pixels at the speed of a product, on a GPU as on a CPU. Unlike convolutions they have places of their
+own: a world of tiles is learned several times as fast where every tile is one square. Both levels' order of pixels is fixed once,
 by ``to_patches``; the decoder answers in the same order, so the loss needs no way back.
 """
 
@@ -16,28 +17,26 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from sensei.core.config import Size
 from sensei.core.nets import Layer, Linear
 
-COARSE = 4
-"""Patches on a side of the coarse grid that the latent state reads and writes."""
-
 
 class PatchGrid(eqx.Module):
-    """How an image is cut: coarse × coarse squares of merge × merge patches of patch² pixels."""
+    """How an image is cut: squares × squares of merge × merge patches of patch² pixels."""
 
     image: tuple[int, int, int] = eqx.field(static=True)
     patch: int = eqx.field(static=True)
+    squares: int = eqx.field(static=True)
 
     def __check_init__(self):
         height, width, _ = self.image
-        if height != width or height % (COARSE * self.patch):
+        if height != width or height % (self.squares * self.patch):
             raise ValueError(
                 f"image {height}x{width} is not a square whose side is a multiple of "
-                f"{COARSE * self.patch}"
+                f"{self.squares * self.patch}"
             )
 
     @property
     def merge(self) -> int:
-        """Fine patches on a side of a coarse one."""
-        return self.image[0] // (COARSE * self.patch)
+        """Patches on a side of a square."""
+        return self.image[0] // (self.squares * self.patch)
 
     @property
     def pixels(self) -> int:
@@ -45,15 +44,15 @@ class PatchGrid(eqx.Module):
         return self.patch**2 * self.image[2]
 
     def to_patches(self, image: UInt8[Array, "n h w c"]) -> UInt8[Array, "n y x m p"]:
-        """Cut into (n, coarse, coarse, merge², pixels)."""
-        n, (_, _, c), m, p = image.shape[0], self.image, self.merge, self.patch
-        cut = image.reshape(n, COARSE, m, p, COARSE, m, p, c).transpose(0, 1, 4, 2, 5, 3, 6, 7)
-        return cut.reshape(n, COARSE, COARSE, m * m, p * p * c)
+        """Cut into (n, squares, squares, merge², pixels)."""
+        n, q, (_, _, c), m, p = image.shape[0], self.squares, self.image, self.merge, self.patch
+        cut = image.reshape(n, q, m, p, q, m, p, c).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+        return cut.reshape(n, q, q, m * m, p * p * c)
 
     def to_image(self, patches: Float[Array, "n y x m p"]) -> Float[Array, "n h w c"]:
         """Undo ``to_patches``."""
-        n, (h, w, c), m, p = patches.shape[0], self.image, self.merge, self.patch
-        cut = patches.reshape(n, COARSE, COARSE, m, m, p, p, c).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+        n, q, (h, w, c), m, p = patches.shape[0], self.squares, self.image, self.merge, self.patch
+        cut = patches.reshape(n, q, q, m, m, p, p, c).transpose(0, 1, 3, 5, 2, 4, 6, 7)
         return cut.reshape(n, h, w, c)
 
 
@@ -73,12 +72,12 @@ class PatchEncoder(eqx.Module):
     @property
     def size_out(self) -> int:
         """Length of the embedding."""
-        return COARSE**2 * self.coarse.norm.scale.shape[-1]
+        return self.grid.squares**2 * self.coarse.norm.scale.shape[-1]
 
     def __call__(self, patches: UInt8[Array, "n y x m p"]) -> Float[Array, "n e"]:
         n = patches.shape[0]
         x = self.fine(patches.astype(jnp.float32) / 255.0 - 0.5)
-        x = self.coarse(x.reshape(n * COARSE**2, -1))
+        x = self.coarse(x.reshape(n * self.grid.squares**2, -1))
         return x.reshape(n, -1)
 
 
@@ -92,13 +91,13 @@ class PatchDecoder(eqx.Module):
 
     def __init__(self, feature: int, grid: PatchGrid, size: Size, *, key: PRNGKeyArray):
         kc, kf, ko = jax.random.split(key, 3)
-        self.coarse = Layer(feature, COARSE**2 * 4 * size.depth, key=kc)
+        self.coarse = Layer(feature, grid.squares**2 * 4 * size.depth, key=kc)
         self.fine = Layer(4 * size.depth, grid.merge**2 * size.depth, key=kf)
         self.out = Linear(size.depth, grid.pixels, key=ko)
         self.grid = grid
 
     def __call__(self, feature: Float[Array, "n f"]) -> Float[Array, "n y x m p"]:
-        n, m2 = feature.shape[0], self.grid.merge**2
-        x = self.coarse(feature).reshape(n * COARSE**2, -1)
-        x = self.fine(x).reshape(n, COARSE, COARSE, m2, -1)
+        n, q, m2 = feature.shape[0], self.grid.squares, self.grid.merge**2
+        x = self.coarse(feature).reshape(n * q**2, -1)
+        x = self.fine(x).reshape(n, q, q, m2, -1)
         return jax.nn.sigmoid(self.out(x))

@@ -27,9 +27,9 @@ class Encoder(eqx.Module):
     image: PatchEncoder | None
     vector: Layer | None
 
-    def __init__(self, spec: ObsSpec, size: Size, *, key: PRNGKeyArray):
-        ki, kv = jax.random.split(key)
-        grid = PatchGrid(spec.image, size.patch) if spec.image else None
+    def __init__(self, spec: ObsSpec, config: AgentConfig, *, key: PRNGKeyArray):
+        size, (ki, kv) = config.size, jax.random.split(key)
+        grid = PatchGrid(spec.image, size.patch, config.squares) if spec.image else None
         self.image = PatchEncoder(grid, size, key=ki) if grid else None
         self.vector = Layer(len(spec.vector), size.units, key=kv) if spec.vector else None
 
@@ -54,9 +54,9 @@ class Decoder(eqx.Module):
     image: PatchDecoder | None
     vector: MLP | None
 
-    def __init__(self, feature: int, spec: ObsSpec, size: Size, *, key: PRNGKeyArray):
-        ki, kv = jax.random.split(key)
-        grid = PatchGrid(spec.image, size.patch) if spec.image else None
+    def __init__(self, feature: int, spec: ObsSpec, config: AgentConfig, *, key: PRNGKeyArray):
+        size, (ki, kv) = config.size, jax.random.split(key)
+        grid = PatchGrid(spec.image, size.patch, config.squares) if spec.image else None
         self.image = PatchDecoder(feature, grid, size, key=ki) if grid else None
         shape = {"units": size.units, "layers": 1}
         self.vector = MLP(feature, len(spec.vector), **shape, key=kv) if spec.vector else None
@@ -94,10 +94,10 @@ class WorldModel(eqx.Module):
     ):
         size = config.size
         ke, kr, kd, kc, kh = jax.random.split(key, 5)
-        self.encoder = Encoder(obs, size, key=ke)
+        self.encoder = Encoder(obs, config, key=ke)
         self.rssm = RSSM(action.size, self.encoder.size_out, size, config.unimix, key=kr)
         feature = size.deter + size.stoch * size.classes
-        self.decoder = Decoder(feature, obs, size, key=kd)
+        self.decoder = Decoder(feature, obs, config, key=kd)
         self.continues = MLP(feature, 1, units=size.units, layers=1, key=kc)
         self.rewards = {
             name: reward_head(feature, size, key=k)

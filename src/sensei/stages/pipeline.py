@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sensei.core.config import AgentConfig
 from sensei.fields import to_plain, with_dotted
 from sensei.presets import RunConfig, preset
 from sensei.run.stage_record import Stale, flatten, stage_key
@@ -244,9 +245,11 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
         for name, value in flat.items()
         if name not in _FREE and name.split(".")[0] in sections
     }
+    # Not a word of what is off, so that stages go on that began before there was such a thing.
     if kind == "explore" and not config.explore.online_every:
-        # Not a word of it, so that explorations go on that began before there was such a thing.
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
+    if config.agent.squares == AgentConfig.squares:
+        settings.pop("agent.squares", None)
     if kind == "collect" and config.collect.policy == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
