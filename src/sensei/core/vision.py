@@ -2,9 +2,10 @@
 
 XLA's CPU convolutions, and above all their gradients, run at a tenth of its matrix products. Two
 levels of non-overlapping patches (a p×p patch of pixels, then a square of patches) see the same
-pixels at the speed of a product, on a GPU as on a CPU. Unlike convolutions they have places of their
-own: a world of tiles is learned several times as fast where every tile is one square. Both levels' order of pixels is fixed once,
-by ``to_patches``; the decoder answers in the same order, so the loss needs no way back.
+pixels at the speed of a product, on a GPU as on a CPU. Unlike a convolution's, their places are
+fixed, so a world of tiles is learned much sooner where every tile is a square of its own. Both
+levels' order of pixels is fixed once, by ``to_patches``; the decoder answers in the same order, so
+the loss needs no way back.
 """
 
 from __future__ import annotations
