@@ -86,7 +86,7 @@ def draw(path: Path) -> None:
     rows = []
     for name in SHOWN:
         pictures = []
-        for options in ({"image_size": 60}, {"view": "map", "image_size": 84}):
+        for options in ({}, {"view": "map"}):
             env = make_env(name, **options)
             observation, _ = env.reset(seed=4)
             pictures += [observation["image"], env.render_label()]

@@ -1,7 +1,6 @@
 """Compare the world model's patches with plain convolutions.
 
-    sensei collect keychest --budget quick --dir runs/vision --env.image-size 64 \\
-        --env.options.image_size 64 --agent.squares 4
+    sensei collect keychest --budget quick --dir runs/vision
     python benchmarks/vision.py runs/vision --json results/bench/vision.json
 
 The world model alone learns from recorded episodes, with the quick preset's batch and learning
@@ -71,8 +70,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Train what the file does not hold yet."""
-    # Halving brings only powers of two to 4 × 4 places.
-    config = dataclasses.replace(preset(args.env, "quick").agent, squares=4)
+    config = preset(args.env, "quick").agent
     spec = wrap_env(make_env(args.env)).spec
     episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
     held_out = episodes.held_out(args.windows)

@@ -6,10 +6,10 @@
         --tried dynamics --updates 500 --every 250 --windows 512
     python benchmarks/world_model.py runs/tuning --json results/tuning/overshooting.json \\
         --tried overshooting --updates 600 --every 300 --windows 512
-    python benchmarks/world_model.py runs/tuning --json results/tuning/tiles-60.json --tried tiles
-    sensei run keychest --budget quick --until distill --dir runs/across \\
-        --env.image-size 64 --env.options.image_size 64 --agent.squares 4
-    python benchmarks/world_model.py runs/across --json results/tuning/tiles-64.json --tried tiles
+    python benchmarks/world_model.py runs/tuning --json results/tuning/tiles-64.json --tried tiles
+    sensei run keychest --budget quick --until distill --dir runs/tiles \\
+        --env.image-size 60 --env.options.image_size 60 --agent.squares 5
+    python benchmarks/world_model.py runs/tiles --json results/tuning/tiles-60.json --tried tiles
 
 The world model alone learns from D_init with the quick preset, each time with some fields changed,
 and is measured on episodes that it never learned from: on what it sees, and on where it dreams that

@@ -57,14 +57,13 @@ def keys(config: RunConfig) -> list[str]:
     return [step.key for step in plan(config)]
 
 
-@pytest.mark.parametrize(("name", "squares"), [("tiny", None), ("keychest", 5)])
-def test_squares_count_only_where_they_are_not_the_usual_ones(
-    name: str, squares: int | None
-) -> None:
+def test_squares_count_only_where_they_are_not_the_usual_ones() -> None:
     """So explorations go on that began before they could be chosen."""
-    settings = {step.key: step.settings for step in plan(preset(name, "smoke"))}
-    assert settings["explore"].get("agent.squares") == squares
-    assert settings["solve/task"].get("agent.squares") == squares
+    usual = preset("tiny", "smoke")
+    for config, squares in ((usual, None), (with_dotted(usual, {"agent.squares": 2}), 2)):
+        settings = {step.key: step.settings for step in plan(config)}
+        assert settings["explore"].get("agent.squares") == squares
+        assert settings["solve/task"].get("agent.squares") == squares
 
 
 def test_plan_of_each_method() -> None:
