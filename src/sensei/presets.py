@@ -62,6 +62,8 @@ class RunConfig:
         """Reject combinations that could only be ignored."""
         if self.generations < 1:
             raise UsageError(f"generations is {self.generations}: give 1 or more")
+        if self.agent.squares < 1:
+            raise UsageError(f"agent.squares is {self.agent.squares}: give 1 or more, say 4")
         unit = self.agent.squares * self.agent.size.patch  # as core/vision.py cuts pictures
         if self.env.image_size % unit or self.env.image_size < 1:
             raise UsageError(
