@@ -148,3 +148,12 @@ def test_help_shows_dials_first_and_the_preset_values(capsys: pytest.CaptureFixt
     text = capsys.readouterr().out
     assert text.index("--budget") < text.index("--env.name") < text.index("--solve.task")
     assert "(default: tiny)" in text
+
+
+def test_a_picture_is_judged_by_the_whole_configuration(tmp_path: Path) -> None:
+    """60 pixels are 5 squares, which the file asks for; they are not 4, the default."""
+    (tmp_path / "mine.yaml").write_text("agent:\n  squares: 5\n")
+    words = ("--config", str(tmp_path / "mine.yaml"), "--env.image-size", "60")
+    assert config_of("keychest", *words).agent.squares == 5
+    with pytest.raises(UsageError, match=r"env\.image_size is 60: give a multiple of 16"):
+        config_of("keychest", "--env.image-size", "60")

@@ -79,7 +79,7 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["--env", "sensei.testing.envs:Corridr"], "near: Corridor"),
         (["tiny", "--env.options.max_steps", "3"], "has no option max_steps"),
         (["tiny", "--env.image-size", "40"], "env.image_size is 40"),
-        (["tiny", "--agent.squares", "3"], "give a multiple of 12"),
+        (["tiny", "--agent.squares", "3"], "env.image_size is 16: give a multiple of 12"),
         (["tiny", "--agent.squares", "0"], "agent.squares is 0: give 1 or more"),
         (["tiny", "--solve.env-steps", "0"], "solve.offline_updates"),
         (["tiny", "--explore.offline-updates", "5"], "--explore.keep-collected"),

@@ -19,7 +19,7 @@ import yaml
 from sensei.annotate import annotator
 from sensei.core.config import SIZES
 from sensei.fields import field_names, read_file, unknown_field, updated, with_dotted
-from sensei.presets import Budget, RunConfig, preset, run_dir
+from sensei.presets import Budget, RunConfig, check_picture, preset, run_dir
 from sensei.run.workspace import Workspace
 from sensei.stages.config import Method
 from sensei.types import UsageError
@@ -84,7 +84,9 @@ def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
     shown = dataclasses.replace(base, env=dataclasses.replace(base.env, options={}))
     config = _parse(command, words, _Arguments(Dials(), shown)).fields
     env = dataclasses.replace(config.env, options=base.env.options | options)
-    return first.dials, dataclasses.replace(config, env=env)
+    config = dataclasses.replace(config, env=env)
+    check_picture(config)
+    return first.dials, config
 
 
 def _base(dials: Dials, given: RunConfig) -> RunConfig:

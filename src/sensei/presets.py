@@ -62,14 +62,6 @@ class RunConfig:
         """Reject combinations that could only be ignored."""
         if self.generations < 1:
             raise UsageError(f"generations is {self.generations}: give 1 or more")
-        if self.agent.squares < 1:
-            raise UsageError(f"agent.squares is {self.agent.squares}: give 1 or more, say 4")
-        unit = self.agent.squares * self.agent.size.patch  # as core/vision.py cuts pictures
-        if self.env.image_size % unit or self.env.image_size < 1:
-            raise UsageError(
-                f"env.image_size is {self.env.image_size}: give a multiple of {unit} "
-                "(agent.squares × agent.size.patch)"
-            )
         if self.generations > 1 and self.explore.method not in USES_REWARD:
             raise UsageError(
                 f"generations is {self.generations}, but method {self.explore.method!r} uses no "
@@ -84,6 +76,21 @@ class RunConfig:
     def uses_reward(self) -> bool:
         """Whether exploration needs R_ψ, and so labels."""
         return self.explore.method in USES_REWARD
+
+
+def check_picture(config: RunConfig) -> None:
+    """Reject a picture that cannot be cut as core/vision.py does.
+
+    Not when a configuration is made: flags are first read over defaults that are not the run's.
+    """
+    if config.agent.squares < 1:
+        raise UsageError(f"agent.squares is {config.agent.squares}: give 1 or more, say 4")
+    unit = config.agent.squares * config.agent.size.patch
+    if config.env.image_size % unit or config.env.image_size < 1:
+        raise UsageError(
+            f"env.image_size is {config.env.image_size}: give a multiple of {unit} "
+            "(agent.squares × agent.size.patch)"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

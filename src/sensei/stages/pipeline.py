@@ -12,7 +12,7 @@ from typing import Any
 
 from sensei.core.config import AgentConfig
 from sensei.fields import to_plain, with_dotted
-from sensei.presets import RunConfig, preset
+from sensei.presets import RunConfig, check_picture, preset
 from sensei.run.stage_record import Stale, flatten, stage_key
 from sensei.run.workspace import Workspace
 from sensei.types import UsageError
@@ -87,6 +87,7 @@ def plan(config: RunConfig) -> list[Step]:
     Methods without R_ψ begin at explore, PPO at solve. With generations, annotate → distill →
     explore come again as ``annotate-2`` and so on, and solve reads the last explore.
     """
+    check_picture(config)
     steps = [] if config.explore.method == "ppo" else _exploration(config)
     explored = tuple(step.key for step in steps[-1:])
     for task in config.solve.tasks:
