@@ -29,8 +29,10 @@ EXTRAS := --all-extras --no-extra ppo
 demo: $(BOOTSTRAP) ## the whole pipeline on KeyChest, resumable: make demo ARGS="keyroom --seed 1"
 	$(UV) run --locked --no-dev --extra minihack sensei run $(ARGS)
 
+# A worker a core, each with whole files, whose tests share what they compile; four at most, because
+# a worker can need 3 GB.
 test: $(BOOTSTRAP) ## the test suite: make test ARGS="tests/run -x"
-	$(UV) run --locked $(EXTRAS) pytest $(ARGS)
+	$(UV) run --locked $(EXTRAS) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(BOOTSTRAP) ## format, lint and types
 	$(UV) run --locked $(EXTRAS) ruff format --check src tests
