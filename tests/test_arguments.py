@@ -32,11 +32,14 @@ def test_no_words_are_keychest_quick() -> None:
     assert resolve("run", [])[0] == Dials()
 
 
+def test_environment_and_method_choose_the_preset() -> None:
+    assert config_of("--env", "gym:CartPole-v1") == preset("gym:CartPole-v1")
+    assert config_of("--method", "p2e") == preset(method="p2e")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--env", "gym:CartPole-v1"], {"env.name": "gym:CartPole-v1"}),
-        (["--method", "p2e"], {"explore.method": "p2e"}),
         (["--annotator", "noisy"], {"annotator.kind": "noisy"}),
         (["--seed", "3"], {"seed": 3}),
         (["--generations", "2"], {"generations": 2}),

@@ -64,7 +64,7 @@ def test_larger_networks_take_more_memory() -> None:
 
 def test_estimate_counts_every_stage() -> None:
     config = with_dotted(
-        preset("keychest", "quick"),
+        preset("keyroom", "quick"),
         {
             "agent.length": 64,
             "collect.env_steps": 1000,
@@ -179,9 +179,10 @@ def test_environment_that_nobody_can_label() -> None:
 
 
 def test_kept_collected_episodes_are_counted() -> None:
-    without = doctor.estimate(preset("keychest", "quick", method="p2e"))
+    plain = preset("keychest", "quick", method="p2e")
+    without = doctor.estimate(plain)
     fields = {"explore.keep_collected": True, "explore.offline_updates": 7}
-    kept = doctor.estimate(with_dotted(preset("keychest", "quick", method="p2e"), fields))
-    assert kept.env_steps - without.env_steps == preset("keychest", "quick").collect.env_steps
+    kept = doctor.estimate(with_dotted(plain, fields))
+    assert kept.env_steps - without.env_steps == plain.collect.env_steps
     assert kept.updates - without.updates == pytest.approx(7, abs=1)  # each is rounded
     assert kept.queries == 0

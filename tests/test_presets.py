@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -40,6 +41,14 @@ def test_published_numbers() -> None:
         assert config.agent.size == SIZES["s"]
 
 
+def test_what_helps_r_psi_alone_is_of_methods_with_r_psi() -> None:
+    """So Plan2Explore begins from an empty replay, as published."""
+    sensei, vlm, p2e = (preset("keychest", "quick", method=m) for m in ("sensei", "vlm", "p2e"))
+    assert sensei.explore.keep_collected and sensei.explore.rise_share == 0.5
+    assert (vlm.collect, vlm.annotate) == (sensei.collect, sensei.annotate)
+    assert p2e.explore == dataclasses.replace(preset("keyroom", "quick").explore, method="p2e")
+
+
 def test_published_numbers_of_robodesk() -> None:
     paper = preset("robodesk", "paper")
     assert (paper.agent.quantile, paper.agent.explore, paper.agent.go) == (
@@ -51,7 +60,7 @@ def test_published_numbers_of_robodesk() -> None:
     assert (paper.annotate.pairs, paper.env.num_envs) == (200_000, 4)
     assert paper.dir == "runs/robodesk-paper"
     assert preset("robodesk", "paper", "s").agent.size == SIZES["s"]
-    assert preset("robodesk", "quick").explore == preset("keychest", "quick").explore
+    assert preset("robodesk", "quick").explore == preset("keyroom", "quick").explore
 
 
 def test_budgets_grow() -> None:

@@ -17,6 +17,7 @@ import safetensors.numpy
 from sensei.core.agent import Setup, TrainState
 from sensei.core.config import AgentConfig, Size
 from sensei.core.methods import method_channels, method_gate
+from sensei.core.reward_model import RewardModel
 from sensei.data.label_store import LabelStore
 from sensei.envs.config import EnvConfig
 from sensei.envs.pool import EnvPool
@@ -93,6 +94,7 @@ def play(
     env: EnvConfig = ENV,
     interrupts: Interrupts | None = None,
     sources: tuple = (),
+    judged: bool = False,
     **fields: Any,
 ) -> tuple[Loop, RecordedPool]:
     """Run a job in ``folder``, or go on with it; ``Stopped`` passes through."""
@@ -102,6 +104,9 @@ def play(
         LabelStore(folder / "labels.sqlite") as labels,
     ):
         learner = small_learner(pool.spec, job.seed, sources=sources) if agent else None
+        if learner and judged:
+            key = jax.random.key(0, impl="rbg")
+            learner.reward_model = RewardModel(pool.spec.obs, members=2, key=key)
         loop = Loop(job, pool, Metrics(folder / "metrics.jsonl"), learner, labels)
         try:
             loop.run(interrupts)

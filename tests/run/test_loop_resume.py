@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from loop_parts import ENV, StopAfter, everything, play
 
+from sensei.data import rises
 from sensei.data.episodes import EpisodeStore
 from sensei.data.label_store import LabelStore
 from sensei.run import checkpoint, saving
@@ -62,6 +63,20 @@ def test_stopped_at_any_round_and_continued(
     loop, pool = play(tmp_path, env=env, **fields)
     assert len(pool.returned) < whole[name]["steps"] - 60
     assert everything(tmp_path) | {"summary": loop.summary()} == whole[name]
+
+
+def test_rises_are_the_same_after_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rises, "BLOCK", 16)
+    monkeypatch.setattr(rises, "SMALLEST", 0.0)  # a judge that has not learned anything
+    fields = AGENT | {"judged": True, "rise_share": 0.5}
+    play(tmp_path / "whole", **fields)
+    with pytest.raises(Stopped, match="stopped and saved"):
+        play(tmp_path / "stopped", interrupts=StopAfter(50), **fields)
+    play(tmp_path / "stopped", **fields)
+    found = everything(tmp_path / "whole")
+    assert everything(tmp_path / "stopped") == found
+    play(tmp_path / "uniform", **fields | {"rise_share": 0.0})
+    assert everything(tmp_path / "uniform") != found
 
 
 class Killed(BaseException):

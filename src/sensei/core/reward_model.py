@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from sensei.core.dists import symlog
@@ -86,6 +89,12 @@ class RewardModel(eqx.Module):
         """The reward: standardised mean − κ · standard deviation over the members."""
         z = (self.logits(obs) - self.offset[:, None]) / self.scale[:, None]
         return jnp.mean(z, axis=0) - self.damping * jnp.std(z, axis=0)
+
+
+def judge_with(model: RewardModel) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """R_ψ for those who have arrays of NumPy and want such."""
+    judge = eqx.filter_jit(RewardModel.__call__)
+    return lambda obs: np.asarray(judge(model, {k: jnp.asarray(x) for k, x in obs.items()}))
 
 
 def prepare(obs: dict[str, Array], patch: int) -> tuple[Array, ...]:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sensei.core.agent import Setup, TrainState, start_acting
-from sensei.core.reward_model import RewardModel
+from sensei.core.reward_model import RewardModel, judge_with
 from sensei.data.episodes import EpisodeStore
 from sensei.data.images import encode_png
 from sensei.data.label_store import LabelStore
@@ -55,6 +55,8 @@ class Job:
     """Replayed steps per environment step."""
     prefill: int = 0
     """Steps by random actions before the first update."""
+    rise_share: float = 0.0
+    """Of the windows of a batch that go through a rise of R_ψ."""
     offline_updates: int = 0
     """Updates before the first step."""
     save_every: int = 5_000
@@ -116,7 +118,8 @@ class Loop:
         self.rows = _no_rows(pool)
         self.store = self._open_store()
         saving.resume(self)
-        self.replay = Replay([*(learner.sources if learner else ()), self.store])
+        sources = learner.sources if learner else ()
+        self.replay = Replay([*sources, self.store], job.rise_share)
 
     @property
     def path(self) -> Path:
@@ -231,6 +234,8 @@ class Loop:
         assert learner is not None and self.agent is not None
         config = learner.setup.config
         with self.tally.timed("replay"):
+            if learner.reward_model is not None and self.replay.rise_share:
+                self.replay.look(judge_with(learner.reward_model))
             batch: Any = self.replay.sample(self.rng, config.batch, config.length)
         with self.tally.timed("update"):
             fixed = (learner.setup, learner.reward_model, batch)

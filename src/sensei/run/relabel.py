@@ -62,6 +62,7 @@ def turn(loop: Loop) -> None:
         return
     with loop.tally.timed("labels"):
         learner.reward_model, shown = relabel.take()
+        loop.replay.forget_rises()
     for name, value in shown.items():
         loop.tally.recent[f"online/{name}"].append(value)
     relabel.plan(loop.env_steps, loop.store.steps)

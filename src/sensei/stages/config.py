@@ -101,6 +101,9 @@ class ExploreConfig:
     found; the paper starts from an empty replay."""
     offline_updates: int = 0
     """Updates from the collected episodes before the first environment step."""
+    rise_share: float = 0.0
+    """Share of each batch that is windows through a rise of R_ψ, drawn by how rare it is; 0
+    (published): all of it is uniform. Methods without R_ψ have none."""
     replay_gb: float = 12.0
     """Largest size of the replay on disk, in GB; the oldest steps go first."""
     save_every: int = 5_000
@@ -115,6 +118,10 @@ class ExploreConfig:
 
     def __post_init__(self) -> None:
         """Reject updates from nothing, and questions about nothing."""
+        if not 0.0 <= self.rise_share < 1.0:
+            raise UsageError(
+                f"explore.rise_share is {self.rise_share}: give 0 or more, and less than 1, say 0.5"
+            )
         if self.online_every < 0 or self.online_pairs < 1:
             raise UsageError(
                 f"explore.online_every is {self.online_every} and explore.online_pairs "

@@ -36,6 +36,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             train_ratio=explore.train_ratio,
             prefill=explore.prefill if workspace.generation == 1 else 0,
             offline_updates=explore.offline_updates if workspace.generation == 1 else 0,
+            rise_share=explore.rise_share if config.uses_reward else 0.0,
             save_every=explore.save_every,
             replay_gb=explore.replay_gb,
             label_frames=explore.label_frames,

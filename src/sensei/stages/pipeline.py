@@ -251,6 +251,8 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
     if config.agent.squares == AgentConfig.squares:
         settings.pop("agent.squares", None)
+    if not config.explore.rise_share or not config.uses_reward:
+        settings.pop("explore.rise_share", None)
     if kind == "collect" and config.collect.policy == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
