@@ -2,6 +2,7 @@
 
     python benchmarks/pick_ups.py RUN --json results/keychest/pick-ups-seed1.json \\
         --figure docs/pick-ups.png
+    python benchmarks/pick_ups.py RUN --seen-by OTHER --json …
 
 Of every episode of D_init in which the vector's first entry, a bit, goes on: the world model that
 exploration left looks at what was seen until three steps before, and dreams along the actions
@@ -49,6 +50,9 @@ class Args:
 
     run: tyro.conf.Positional[Path]
     """A run with collected episodes and a begun explore stage."""
+    seen_by: Path | None = None
+    """A run of another seed, whose D_init is looked at instead: needed where exploration keeps its
+    own D_init, because then the world model has learned from it."""
     shown: int = 4
     """Windows in the figure: what was seen, what is drawn while looking, and a dream."""
     json: Path | None = None
@@ -61,7 +65,10 @@ def main(args: Args) -> None:
     config = updated(RunConfig(), workspace.config())
     spec = make_adapter(config.env, 0).spec
     model = explored_world_model(config, spec, workspace, "explore")
-    windows = changes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
+    seen_by = args.seen_by or args.run
+    if config.explore.keep_collected and seen_by == args.run:
+        raise SystemExit(f"{args.run} has learned from its D_init: give --seen-by another run")
+    windows = changes(EpisodeStore.open(seen_by / "collect" / "episodes", read_only=True))
     drawn, dreamt, on = look(model, windows)
     error = np.square(drawn - np.asarray(windows["image"]) / 255.0).sum((2, 3, 4))
     at = LOOKED + AHEAD - 1
@@ -91,7 +98,7 @@ def changes(store: EpisodeStore) -> Batch:
     for env, t in np.argwhere(bit[:, 1:] & ~bit[:, :-1]):
         start = t + 1 - (LOOKED + AHEAD - 1)
         if 0 <= start <= bit.shape[1] - length and not first[env, start : start + length].any():
-            windows.append(store.window(int(env), int(start), length))
+            windows.append(store.window(int(env), store.oldest + int(start), length))
     names = [name for name in LEARNER_FIELDS if name in windows[0]]
     batch = {name: np.stack([w[name] for w in windows]) for name in names}
     batch["is_first"][:, 0] = True
