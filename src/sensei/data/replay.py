@@ -40,6 +40,11 @@ class Replay:
         """Have everything judged again at the next look, because the judge has changed."""
         self.rises = [Rises(store) for store in self.stores]
 
+    @property
+    def rows(self) -> int:
+        """Rows held in all stores and streams."""
+        return sum(s.num_envs * (s.steps - s.oldest) for s in self.stores)
+
     def windows(self, length: int) -> np.ndarray:
         """Count the windows of ``length`` rows in each store."""
         held = [s.num_envs * max(0, s.steps - s.oldest - length + 1) for s in self.stores]

@@ -56,7 +56,7 @@ class Job:
     prefill: int = 0
     """Steps by random actions before the first update."""
     rise_share: float = 0.0
-    """Of the windows of a batch that go through a rise of R_ψ."""
+    """Share of a batch's windows that go through a rise of R_ψ."""
     offline_updates: int = 0
     """Updates before the first step."""
     save_every: int = 5_000
@@ -132,6 +132,9 @@ class Loop:
             interrupts or Interrupts() as asked,
             Progress(self.job.key, max(self.job.env_steps, 1)) as progress,
         ):
+            if self.replay.rise_share:  # half a minute for 300,000 rows
+                progress.update(self.env_steps, judging=f"{self.replay.rows:,} rows")
+                self._find_rises()
             self._train_offline(progress, asked)
             relabel.go_on(self)
             while not self._done():
@@ -234,8 +237,7 @@ class Loop:
         assert learner is not None and self.agent is not None
         config = learner.setup.config
         with self.tally.timed("replay"):
-            if learner.reward_model is not None and self.replay.rise_share:
-                self.replay.look(judge_with(learner.reward_model))
+            self._find_rises()
             batch: Any = self.replay.sample(self.rng, config.batch, config.length)
         with self.tally.timed("update"):
             fixed = (learner.setup, learner.reward_model, batch)
@@ -245,6 +247,11 @@ class Loop:
         self.agent.agent = learner.state.agent
         self.tally.device.append(metrics)
         self.updates += 1
+
+    def _find_rises(self) -> None:
+        model = self.learner and self.learner.reward_model
+        if model is not None and self.replay.rise_share:
+            self.replay.look(judge_with(model))
 
     def _train_offline(self, progress: Progress, asked: Interrupts) -> None:
         while self.learner and self.updates < self.job.offline_updates:
