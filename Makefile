@@ -30,7 +30,7 @@ demo: $(BOOTSTRAP) ## the whole pipeline on KeyChest, resumable: make demo ARGS=
 	$(UV) run --locked --no-dev --extra minihack sensei run $(ARGS)
 
 # A worker a core, each with whole files, whose tests share what they compile; four at most, because
-# a worker can need 3 GB.
+# a worker can need 5 GB.
 test: $(BOOTSTRAP) ## the test suite: make test ARGS="tests/run -x"
 	$(UV) run --locked $(EXTRAS) pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
