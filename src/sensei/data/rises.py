@@ -16,7 +16,7 @@ from sensei.data.episodes import EpisodeStore
 
 SMALLEST = 0.25
 """Smallest rise within a step that counts, in standard deviations of R_ψ on D_init. Ours: a key
-that comes into sight is worth 1, what the members of R_ψ disagree about is less than .1."""
+that comes into sight is worth 1.0 (results/labels/keychest-grades.json)."""
 BLOCK = 64
 """Rows of every stream that are judged at once, each with the one before it."""
 RISE = np.dtype([("env", "i8"), ("row", "i8"), ("before", "f8"), ("after", "f8")])
