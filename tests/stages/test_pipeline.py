@@ -127,6 +127,17 @@ def test_generations_repeat_labels_and_exploration() -> None:
     assert steps["solve/task"].inputs == ("explore-3",)
 
 
+@pytest.mark.parametrize(
+    ("method", "share", "kept"), [("sensei", 0.5, 0.5), ("sensei", 0.0, None), ("p2e", 0.5, None)]
+)
+def test_rises_count_only_where_they_are_drawn(
+    method: str, share: float, kept: float | None
+) -> None:
+    config = with_dotted(preset("tiny", method=method), {"explore.rise_share": share})
+    explore = next(step for step in plan(config) if step.kind == "explore")
+    assert explore.settings.get("explore.rise_share") == kept
+
+
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     settings = {step.kind: step.settings for step in plan(preset())}
     assert "env.processes" not in settings["explore"]

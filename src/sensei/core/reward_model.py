@@ -93,8 +93,11 @@ class RewardModel(eqx.Module):
 
 def judge_with(model: RewardModel) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """R_ψ for those who have arrays of NumPy and want such."""
-    judge = eqx.filter_jit(RewardModel.__call__)
-    return lambda obs: np.asarray(judge(model, {k: jnp.asarray(x) for k, x in obs.items()}))
+    return lambda obs: np.asarray(_judge(model, {k: jnp.asarray(x) for k, x in obs.items()}))
+
+
+_judge = eqx.filter_jit(RewardModel.__call__)
+"""Compiled once, however often R_ψ is replaced."""
 
 
 def prepare(obs: dict[str, Array], patch: int) -> tuple[Array, ...]:
