@@ -70,3 +70,10 @@ def test_words_hold_for_every_run_and_a_core_needs_one_process() -> None:
     runs = members(dataclasses.replace(BASE, words=("--explore.env-steps", "77")))
     assert {run.job.config.explore.env_steps for run in runs} == {77}
     assert {run.job.config.env.processes for run in runs} == {1}
+
+
+def test_a_preset_gives_each_method_its_own_values() -> None:
+    study = StudyConfig(budget="quick", methods=("sensei", "p2e"), seeds=(0,))
+    sensei, p2e = (run.job.config for run in members(study))
+    assert (sensei.explore.rise_share, p2e.explore.rise_share) == (0.5, 0.0)
+    assert sensei.explore.keep_collected and not p2e.explore.keep_collected

@@ -19,6 +19,7 @@ from sensei.run.files import atomic_write
 from sensei.run.lock import folder_lock
 from sensei.run.progress import duration
 from sensei.run.workspace import Workspace
+from sensei.study import elsewhere
 from sensei.study.config import STUDIES, StudyConfig, named
 from sensei.study.page import write
 from sensei.study.plan import Job, Member, members, with_shared
@@ -137,9 +138,10 @@ def _work(config: StudyConfig, runs: list[Member], jobs: list[Job]) -> int:
 
 def _report(config: StudyConfig, runs: list[Member]) -> int:
     begun = [run for run in runs if Workspace(run.job.config.dir).exists()]
-    results = [read_run(run.job.config.dir, run.group) for run in begun]
+    here = [read_run(run.job.config.dir, run.group) for run in begun]
+    elsewhere.save(Path(config.dir), here)
     names = [Path(run.job.name).name for run in runs]
-    page = write(config, results, names)
+    page = write(config, elsewhere.joined(here, config.also, names), names)
     print(json.dumps({"page": str(page), "summary": str(page.with_name("summary.json"))}, indent=2))
     return 0
 

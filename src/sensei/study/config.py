@@ -41,6 +41,9 @@ class StudyConfig:
     """Last stage of every run."""
     processes: int = 0
     """Runs at a time, one core each; 0 = as many as there are cores."""
+    also: tuple[str, ...] = ()
+    """Folders of results that the same study wrote on other machines (its results/), compared too;
+    a run that is also here counts as it is here."""
     words: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Further words of sensei run that hold for every run, such as --explore.env-steps 50000."""
 

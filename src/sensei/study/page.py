@@ -41,6 +41,7 @@ def write(study: StudyConfig, runs: Sequence[RunResult], wanted: Sequence[str]) 
         The page's path.
     """
     root = Path(study.dir)
+    root.mkdir(parents=True, exist_ok=True)
     comparisons = compare(runs)
     numbers = summary(comparisons)
     numbers |= {"runs": len(wanted), "missing": _missing(comparisons, wanted)}

@@ -63,11 +63,11 @@ def members(study: StudyConfig) -> list[Member]:
     conditions = [read_condition(word) for word in study.conditions]
     found, seen = [], set()
     for env in study.envs:
-        base = _base(study, env)
+        bases = {method: _base(study, env, method) for method in study.methods}
         for seed in study.seeds:
             for condition in conditions:
                 for method in study.methods:
-                    member = _member(study, base, env, method, condition, seed)
+                    member = _member(study, bases[method], env, method, condition, seed)
                     made = _digest(member.job.steps)
                     if made not in seen:
                         found.append(member)
@@ -123,9 +123,11 @@ def _root(job: Job) -> Path:
     return Path(job.config.dir).parents[1]
 
 
-def _base(study: StudyConfig, env: str) -> RunConfig:
-    # A run has one core, so a second process for the environments would only wait for it.
-    words = [env, "--budget", study.budget, "--env.processes", "1", *study.words]
+def _base(study: StudyConfig, env: str, method: str) -> RunConfig:
+    # A preset's values depend on the method. A run has one core, so a second process for the
+    # environments would only wait for it.
+    words = [env, "--method", method, "--budget", study.budget, "--env.processes", "1"]
+    words += study.words
     return resolve("run", words)[1]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sensei.fields import updated
+from sensei.fields import to_plain, updated
 from sensei.presets import RunConfig
 from sensei.report.facts import Records, StageFacts, read_facts, read_records
 from sensei.run.metrics import series
+from sensei.run.stage_record import flatten
 from sensei.run.workspace import Workspace
 from sensei.stages.config import EXPLORING
 
@@ -51,6 +53,8 @@ class RunResult:
     """Stage key → time."""
     shared: tuple[str, ...]
     """Stages that were made once for several runs."""
+    settings: dict[str, Any]
+    """Dotted name → value of everything but the seed and the folder."""
     explores: bool = True
     """Whether its method explores before it solves anything."""
 
@@ -94,8 +98,14 @@ def read_run(folder: Path | str, group: str = "") -> RunResult:
         env_steps={stage.key: stage.env_steps for stage in begun if stage.acts},
         seconds={stage.key: stage.seconds for stage in begun},
         explores=config.explore.method in EXPLORING,
+        settings=_settings(config),
         shared=tuple(workspace.manifest().get("forked_from", {}).get("stages", ())),
     )
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    flat = flatten(to_plain(config))
+    return {name: value for name, value in flat.items() if name not in ("dir", "seed")}
 
 
 def _task(key: str) -> str:

@@ -1,0 +1,100 @@
+"""A study over several machines: every run's result as a small file that another one reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensei.fields import to_plain
+from sensei.run.files import atomic_write, read_json
+from sensei.run.stage_record import changes
+from sensei.study.results import Curve, RunResult
+from sensei.types import SenseiError, UsageError
+
+FOLDER = "results"
+"""Below the study, a file a run."""
+
+
+def save(root: Path, runs: Iterable[RunResult]) -> None:
+    """Write what the comparison knows of each run to ``results/NAME.json``, some ten kB each."""
+    for run in runs:
+        atomic_write(root / FOLDER / f"{run.name}.json", json.dumps(_to_plain(run)) + "\n")
+
+
+def joined(
+    here: Sequence[RunResult], folders: Iterable[str], order: Sequence[str]
+) -> list[RunResult]:
+    """Return the runs of this study with those of ``folders``; a run of both is the one here.
+
+    Args:
+        here: the runs of this study.
+        folders: the ``results/`` of others.
+        order: names in the order of the study; runs that it does not name come last.
+
+    Raises:
+        UsageError: a folder holds no results, two of them hold one run, or runs that would be
+            compared as seeds of one method differ in more than their seed.
+        SenseiError: a file is damaged, or another version wrote it.
+    """
+    found = {run.name: run for run in here}
+    origins = dict.fromkeys(found, "")
+    for folder in folders:
+        paths = sorted(Path(folder).glob("*.json"))
+        if not paths:
+            raise UsageError(f"--also {folder} holds no results: give a study's {FOLDER}/ folder")
+        for run in map(_load, paths):
+            if origins.setdefault(run.name, folder) == folder:
+                found[run.name] = run
+            elif origins[run.name]:
+                raise UsageError(f"--also {origins[run.name]} and {folder} both hold {run.name}")
+    _check_alike(found.values())
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(found.values(), key=lambda run: places.get(run.name, len(places)))
+
+
+def _check_alike(runs: Iterable[RunResult]) -> None:
+    first: dict[tuple[str, str], RunResult] = {}
+    for run in runs:
+        other = first.setdefault((run.env, run.group), run)
+        if found := changes(other.settings, run.settings):
+            raise UsageError(
+                f"{run.name} cannot be compared with {other.name}: {found[0]}; "
+                "leave one of them out, or make it anew"
+            )
+
+
+def _to_plain(run: RunResult) -> dict[str, Any]:
+    plain: dict[str, Any] = to_plain(run)
+    for kind in ("events", "returns"):
+        curves = getattr(run, kind)
+        plain[kind] = {name: _corners(curve) for name, curve in curves.items()}
+    return plain
+
+
+def _corners(curve: Curve) -> dict[str, list[float]]:
+    """The points at which the curve bends: between them it is the same line as before."""
+    slopes = np.diff(curve.values) / np.maximum(np.diff(curve.steps), 1)
+    kept = np.r_[True, np.diff(slopes) != 0, True][: len(curve.steps)]
+    return {"steps": curve.steps[kept].tolist(), "values": curve.values[kept].tolist()}
+
+
+def _load(path: Path) -> RunResult:
+    plain = read_json(path)
+    try:
+        for kind in ("events", "returns"):
+            plain[kind] = {name: _curve(**points) for name, points in plain[kind].items()}
+        plain["shared"] = tuple(plain["shared"])
+        return RunResult(**plain)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise SenseiError(
+            f"{path} is no result that this version wrote ({error}): make it again with "
+            "sensei study --dir STUDY --report"
+        ) from error
+
+
+def _curve(steps: list[float], values: list[float]) -> Curve:
+    return Curve(np.array(steps, np.float64), np.array(values, np.float64))
