@@ -19,6 +19,7 @@ import tyro
 
 from sensei.core.reward_model import judge_with
 from sensei.data.episodes import EpisodeStore
+from sensei.data.rises import Judge
 from sensei.envs import make_adapter
 from sensei.fields import updated
 from sensei.presets import RunConfig
@@ -28,6 +29,7 @@ from sensei.stages.setups import load_reward_model
 
 ROWS = 1000
 """Of each grade, at most."""
+SEEN = ("image", "vector")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,20 +56,26 @@ def of_run(run: Path) -> dict[str, Any]:
     spec = make_adapter(config.env, 0).spec
     judge = judge_with(load_reward_model(config, spec, workspace, "distill"))
     store = EpisodeStore.open(run / "collect" / "episodes", read_only=True)
-    score, bit = store.column("score"), store.column("vector")[..., 0] > 0.5
-    rng = np.random.default_rng(0)
-    places = {f"grade {s:g}": np.argwhere(score == s) for s in np.unique(score)}
-    places["before the bit goes on"] = np.argwhere(bit[:, 1:] & ~bit[:, :-1])
-    found: dict[str, Any] = {
+    return {
         "seed": config.seed,
         "pairs": config.annotate.pairs,
         "label_frames": config.collect.label_frames,
         "collected_steps": config.collect.env_steps,
-    }
+    } | by_place(store, judge)
+
+
+def by_place(store: EpisodeStore, judge: Judge) -> dict[str, Any]:
+    """Quartiles of R_ψ of the rows of each grade, and of those before the bit goes on."""
+    score, bit = store.column("score"), store.column("vector")[..., 0] > 0.5
+    reset = store.column("is_first")
+    places = {f"grade {s:g}": np.argwhere(score == s) for s in np.unique(score)}
+    on = bit[:, 1:] & ~bit[:, :-1] & ~reset[:, 1:]
+    places["before the bit goes on"] = np.argwhere(on)
+    rng, found = np.random.default_rng(0), dict[str, Any]()
     for name, rows in places.items():
         some = rows[rng.permutation(len(rows))[:ROWS]]
         windows = [store.window(int(env), store.oldest + int(t), 1) for env, t in some]
-        seen = {key: np.concatenate([w[key] for w in windows]) for key in ("image", "vector")}
+        seen = {key: np.concatenate([w[key] for w in windows]) for key in SEEN if key in windows[0]}
         quartiles = np.quantile(judge(seen), [0.25, 0.5, 0.75])
         found[name] = {"rows": len(some), "quartiles": [round(float(q), 2) for q in quartiles]}
     return found
