@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sensei.cli import main
 from sensei.study.config import StudyConfig
 from sensei.study.plan import Member, members
+from sensei.study.results import Curve
 from sensei.study.status import env_steps_done, env_steps_wanted, is_done
 
 WORDS = ["--budget", "smoke", "--methods", "sensei", "p2e", "--seeds", "0", "1"]
@@ -59,9 +61,9 @@ def test_runs_are_compared_where_all_have_been(reported: Path) -> None:
 
 def test_all_steps_spent_are_counted(reported: Path) -> None:
     methods = numbers(reported)["environments"]["tiny"]["methods"]
-    assert methods["sensei"]["env_steps"] == {"collect": 1_000, "explore": 1_000, "solve": 100}
-    assert methods["sensei"]["total_env_steps"] == 2_100
-    assert methods["p2e"]["total_env_steps"] == 600
+    assert methods["sensei"]["env_steps"] == {"collect": 1_000, "explore": 1_000, "solve": 1_000}
+    assert methods["sensei"]["total_env_steps"] == 3_000
+    assert methods["p2e"]["total_env_steps"] == 1_500
     evaluated = methods["sensei"]["evaluated"]["task"]["mode"]
     assert evaluated == {"iqm": 1.5, "low": 1.0, "high": 2.0, "seeds": 2}
 
@@ -74,6 +76,28 @@ def test_the_page_is_whole_and_alone(reported: Path) -> None:
     assert html.count("<svg") == 4  # keys, profile, returns twice; nobody has any reward
     assert not re.findall(r'(?:src|href)="(?!#|data:)', html)
     assert (reported / "tiny.png").stat().st_size > 0
+
+
+def test_steps_to_a_score(tmp_path: Path, make: Callable) -> None:
+    """Of three runs two reach .9 from the first records on: ten are needed for a score."""
+    config = StudyConfig(str(tmp_path), "smoke", ("tiny",), ("p2e",), seeds=(0, 1, 2))
+    for run, found in zip(members(config), (1.0, 0.5, 0.95), strict=True):
+        make(run.job, found=found)
+    words = ["--budget", "smoke", "--methods", "p2e", "--seeds", "0", "1", "2"]
+    assert main(["study", *words, "--dir", str(tmp_path), "--report", "--score", "0.9"]) == 0
+    found = numbers(tmp_path)["environments"]["tiny"]["steps_to"]
+    runs = {"tiny-p2e-seed0": 1_000.0, "tiny-p2e-seed1": None, "tiny-p2e-seed2": 1_000.0}
+    p2e = {"median": 1_000.0, "reached": 2, "runs": runs}
+    assert found == {"score": 0.9, "tasks": {"task": {"p2e": p2e}}}
+    assert "2 of 3" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("value", "steps"), [(0.5, 150.0), (0.75, 180.0), (1.0, np.inf)])
+def test_a_score_is_the_mean_of_ten_records(value: float, steps: float) -> None:
+    """Ten zeros, nine ones and a zero, 10 steps apart: the mean of ten is .5 first at the fifth of
+    the ones and .75 at the eighth (.8); it is never above .9."""
+    curve = Curve(10.0 * np.arange(1, 21), np.array([0.0] * 10 + [1.0] * 9 + [0.0]))
+    assert curve.reaches(value) == steps
 
 
 def test_how_far_a_job_is(tmp_path: Path, make: Callable) -> None:
@@ -105,5 +129,5 @@ def test_ppo_is_compared_in_what_it_solves_alone(
     ppo = found["environments"]["tiny"]["methods"]["ppo"]
     assert found["steps"] == 1_000 and found["missing"] == []
     assert ppo["events"] == {} and ppo["evaluated"]["task"]["mode"]["iqm"] == 0.25
-    assert ppo["env_steps"] == {"collect": 0, "explore": 0, "solve": 100}
+    assert ppo["env_steps"] == {"collect": 0, "explore": 0, "solve": 1_000}
     assert "ppo" in (tmp_path / "report.html").read_text()

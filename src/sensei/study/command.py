@@ -101,7 +101,7 @@ def _typed(name: str, field: dataclasses.Field[Any], values: list[str]) -> Any:
     """Read the words of a flag: numbers where the field has numbers."""
     if not values:
         raise UsageError(f"--{name} has no value: give one after it")
-    number = name in ("seeds", "processes")
+    number = name in ("seeds", "processes", "score")
     typed = [yaml.safe_load(value) if number else value for value in values]
     if isinstance(field.default, tuple):
         return typed

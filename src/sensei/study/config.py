@@ -41,6 +41,8 @@ class StudyConfig:
     """Last stage of every run."""
     processes: int = 0
     """Runs at a time, one core each; 0 = as many as there are cores."""
+    score: float | None = None
+    """Return whose first crossing is compared: steps of solve until the mean of ten records."""
     also: tuple[str, ...] = ()
     """Folders of results that the same study wrote on other machines (its results/), compared too;
     a run that is also here counts as it is here."""

@@ -46,35 +46,39 @@ class StudyFigures:
 
     def returns(self) -> list[str]:
         """Draw the return during solve, over solve's own steps and over all steps spent."""
-        each = self.comparison
         drawn = []
-        for task in dict.fromkeys(task for run in each.runs for task in run.returns):
+        for task in self.comparison.learned:
             alone, spent = self._returns(task, False), self._returns(task, True)
             drawn.append(panel(f"{task}: return, steps of solve alone", alone))
             drawn.append(panel(f"{task}: return, all steps spent", spent))
         return [svg for svg in drawn if svg]
 
     def save(self, path: Path) -> None:
-        """Write the event curves as one PNG, for a README."""
-        shown = [name for name in self.comparison.events if self._happened(name)]
-        columns = min(COLUMNS, max(1, len(shown)))
-        rows = max(1, math.ceil(len(shown) / columns))
+        """Write the curves of events, then of returns during solve, as one PNG, for a README."""
+        each = self.comparison
+        drawn = {n: self._event(n) for n in each.events if self._happened(n)}
+        drawn |= {f"{t}: return in solve": self._returns(t, False) for t in each.learned}
+        columns = min(COLUMNS, max(1, len(drawn)))
+        rows = max(1, math.ceil(len(drawn) / columns))
         figure = Figure(figsize=(3.2 * columns, 2.6 * rows))
         grid = np.ravel(figure.subplots(rows, columns))
-        for axes, name in itertools.zip_longest(grid, shown):
+        for axes, name in itertools.zip_longest(grid, drawn):
             if name is None:
                 axes.set_visible(False)
                 continue
-            for line in self._event(name):
+            for line in drawn[name]:
                 axes.plot(line.x, line.y, color=line.colour, label=line.label)
                 axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
             axes.set_title(readable(name), fontsize=10)
             axes.set_xlabel("environment steps", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
-        if shown:
-            handles, labels = figure.axes[0].get_legend_handles_labels()
-            figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right upper")
+        if drawn:
+            pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+            handles = {label: handle for handle, label in itertools.chain(*pairs)}
+            figure.legend(
+                handles.values(), handles, frameon=False, fontsize=8, loc="outside right upper"
+            )
         figure.set_layout_engine("constrained")
         figure.savefig(path, dpi=150)
 

@@ -43,7 +43,7 @@ def write(study: StudyConfig, runs: Sequence[RunResult], wanted: Sequence[str]) 
     root = Path(study.dir)
     root.mkdir(parents=True, exist_ok=True)
     comparisons = compare(runs)
-    numbers = summary(comparisons)
+    numbers = summary(comparisons, study.score)
     numbers |= {"runs": len(wanted), "missing": _missing(comparisons, wanted)}
     numbers["seconds"] = _seconds(runs)
     groups = list(dict.fromkeys(run.group for run in runs))

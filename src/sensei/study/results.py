@@ -16,6 +16,9 @@ from sensei.run.stage_record import flatten
 from sensei.run.workspace import Workspace
 from sensei.stages.config import EXPLORING
 
+RECORDS = 10
+"""Records of solve, each the mean of the episodes that ended in it, that have a score together."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
@@ -27,6 +30,15 @@ class Curve:
     def at(self, steps: np.ndarray) -> np.ndarray:
         """The value at each of ``steps``, between two records on the line that joins them."""
         return np.asarray(np.interp(steps, self.steps, self.values))
+
+    def reaches(self, value: float) -> float:
+        """The first step at which the mean of the last ``RECORDS`` values is ``value`` or more;
+        infinite where it never is."""
+        if len(self.values) < RECORDS:
+            return np.inf
+        means = np.lib.stride_tricks.sliding_window_view(self.values, RECORDS).mean(-1)
+        reached = np.flatnonzero(means >= value)
+        return float(self.steps[RECORDS - 1 + reached[0]]) if len(reached) else np.inf
 
 
 @dataclasses.dataclass(frozen=True)

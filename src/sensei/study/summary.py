@@ -59,6 +59,11 @@ class Comparison:
         return list(dict.fromkeys(task for run in self.runs for task in run.evaluated))
 
     @property
+    def learned(self) -> list[str]:
+        """Tasks of which there is a learning curve."""
+        return list(dict.fromkeys(task for run in self.runs for task in run.returns))
+
+    @property
     def slowest(self) -> RunResult:
         """The run that decides ``steps``."""
         return min(self.runs, key=lambda run: run.reached or np.inf)
@@ -115,10 +120,16 @@ def compare(runs: Sequence[RunResult]) -> list[Comparison]:
     return found
 
 
-def summary(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def summary(comparisons: Sequence[Comparison], score: float | None = None) -> dict[str, Any]:
     """Return everything as plain values, by environment; of a single one, its steps and its
-    methods' events also at the top, where a reader of one figure looks for them."""
+    methods' events also at the top, where a reader of one figure looks for them.
+
+    With ``score`` also the steps of solve that its first crossing took.
+    """
     found: dict[str, Any] = {"environments": {e.env: _environment(e) for e in comparisons}}
+    if score is not None:
+        for each in comparisons:
+            found["environments"][each.env]["steps_to"] = _steps_to(each, score)
     if len(comparisons) != 1:
         return found
     (only,) = found["environments"].values()
@@ -141,6 +152,27 @@ def _environment(each: Comparison) -> dict[str, Any]:
             if each.events
         },
     }
+
+
+def _steps_to(each: Comparison, score: float) -> dict[str, Any]:
+    """Median over the runs, those included that never reached it; None where half did not."""
+    found: dict[str, Any] = {"score": score, "tasks": {}}
+    for task in each.learned:
+        groups = found["tasks"][task] = {}
+        for group in each.groups:
+            runs = [run for run in each.of(group) if task in run.returns]
+            steps = [run.returns[task].reaches(score) for run in runs]
+            if runs:
+                groups[group] = {
+                    "median": _or_none(np.median(steps)),
+                    "reached": int(np.isfinite(steps).sum()),
+                    "runs": {run.name: _or_none(s) for run, s in zip(runs, steps, strict=True)},
+                }
+    return found
+
+
+def _or_none(steps: float) -> float | None:
+    return float(steps) if np.isfinite(steps) else None
 
 
 def _group(each: Comparison, group: str) -> dict[str, Any]:
