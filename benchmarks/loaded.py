@@ -1,7 +1,11 @@
-"""Time an update by where it was compiled: python benchmarks/loaded.py --json OUT.json
+"""Time an update by where it was compiled, or by its precision.
 
-Two processes hold the same update: one compiled it, the other loaded what a third had compiled.
-They are timed in turns, so that what else the machine does falls on both alike.
+    python benchmarks/loaded.py --json results/bench/loaded-xs.json
+    python benchmarks/loaded.py --ways elsewhere bfloat16 --json results/bench/precision-xs.json
+
+Each way is a process that holds the same update: `here` compiled it, `elsewhere` loaded what
+another had compiled, `bfloat16` as well, with products in that precision. They are timed in turns,
+so that what else the machine does falls on all alike.
 """
 
 from __future__ import annotations
@@ -27,13 +31,14 @@ from sensei.core.training import train_step
 from sensei.run import machine
 from sensei.run.elsewhere import Elsewhere
 
-WAYS = ("here", "elsewhere")
+Way = Literal["here", "elsewhere", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Args:
     """What is timed, and how often."""
 
+    ways: tuple[Way, ...] = ("here", "elsewhere")
     size: Literal["xs", "s"] = "xs"
     updates: int = 15
     """Timed updates of each, after two of warm-up."""
@@ -42,7 +47,7 @@ class Args:
 
 
 def main(args: Args) -> None:
-    """Print and save the seconds of both."""
+    """Print and save the seconds of each."""
     result: dict[str, Any] = {
         "size": args.size,
         "cpu": machine.hardware()["cpu"],
@@ -50,26 +55,26 @@ def main(args: Args) -> None:
         "load": os.getloadavg()[0],
     }
     with tempfile.TemporaryDirectory() as folder:
-        pipes = [started(where, args.size, folder) for where in WAYS]
+        pipes = [started(way, args.size, folder) for way in args.ways]
         timed = [[asked(pipe) for pipe in pipes] for _ in range(args.updates)]
     for pipe in pipes:
         pipe.close()
-    taken = zip(WAYS, zip(*timed, strict=True), strict=True)
-    result["updates"] = {where: summary(seconds) for where, seconds in taken}
+    taken = zip(args.ways, zip(*timed, strict=True), strict=True)
+    result["updates"] = {way: summary(seconds) for way, seconds in taken}
     print(json.dumps(result, indent=2))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def started(where: str, size: str, folder: str) -> Connection:
+def started(way: Way, size: str, folder: str) -> Connection:
     """Start one process and wait until it has made two updates."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    context.Process(target=serve, args=(theirs, where, size, folder), daemon=True).start()
+    context.Process(target=serve, args=(theirs, way, size, folder), daemon=True).start()
     theirs.close()
     asked(ours), asked(ours)
-    print(f"compiled {where}: ready", flush=True)
+    print(f"{way}: ready", flush=True)
     return ours
 
 
@@ -79,12 +84,12 @@ def asked(pipe: Connection) -> tuple[float, float]:
     return pipe.recv()
 
 
-def serve(pipe: Connection, where: str, size: str, folder: str) -> None:
+def serve(pipe: Connection, way: Way, size: str, folder: str) -> None:
     """Compile, then make an update whenever asked."""
-    if where == "elsewhere":
+    if way != "here":
         jax.config.update("jax_compilation_cache_dir", folder)
     preset = next(preset for preset, name in SIZE.items() if name == size)
-    program = build("sensei", preset, compiled(where))
+    program = build("sensei", preset, compiled(way))
     while True:
         try:
             pipe.recv()
@@ -95,12 +100,19 @@ def serve(pipe: Connection, where: str, size: str, folder: str) -> None:
         pipe.send((time.perf_counter() - began, time.process_time() - busy))
 
 
-def compiled(where: str) -> Callable:
+def compiled(way: Way) -> Callable:
     """The training step, compiled by this process or by another; never by this one instead."""
     step = train_step.__wrapped__
-    if where == "elsewhere":
-        return Elsewhere(step, not_elsewhere)
-    return eqx.filter_jit(step, donate="all-except-first")
+    if way == "here":
+        return eqx.filter_jit(step, donate="all-except-first")
+    return Elsewhere(in_bfloat16 if way == "bfloat16" else step, not_elsewhere)
+
+
+def in_bfloat16(fixed: tuple, state: Any) -> Any:
+    """The training step with products in bfloat16."""
+    setup, *rest = fixed
+    config = dataclasses.replace(setup.config, precision="bfloat16")
+    return train_step.__wrapped__((dataclasses.replace(setup, config=config), *rest), state)
 
 
 def not_elsewhere(*_: Any) -> Any:

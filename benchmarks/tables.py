@@ -66,8 +66,12 @@ def train_step(found: Any) -> list[str]:
 
 
 def loaded(found: Any) -> list[str]:
-    """An update by where it was compiled."""
-    where = {"here": "this process", "elsewhere": "another process"}
+    """An update by where it was compiled, or by its precision."""
+    where = {
+        "here": "this process",
+        "elsewhere": "another process",
+        "bfloat16": "another process, products in bfloat16",
+    }
     rows = [
         (where[name], _pair(way, "seconds"), _pair(way, "processor_seconds"))
         for name, way in found["updates"].items()
@@ -283,6 +287,8 @@ TABLES: dict[str, tuple[Table, str]] = {
     "train_step-xs": (train_step, "train_step.py --size xs"),
     "train_step-s": (train_step, "train_step.py --size s"),
     "loaded-xs": (loaded, "loaded.py --size xs"),
+    "precision-xs": (loaded, "loaded.py --size xs --ways elsewhere bfloat16"),
+    "precision-s": (loaded, "loaded.py --size s --ways elsewhere bfloat16"),
     "peers-1m": (peers, "peers.py --preset 1m --python PEERS/bin/python"),
     "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
     "replay": (replay, "replay.py"),

@@ -402,3 +402,16 @@ def test_with_rewards_names_every_head(setup: Setup) -> None:
     np.testing.assert_array_equal(out["extra"], batch["rewards"][..., 0])
     alone = jax.jit(lambda v: model({"vector": v}))(batch["vector"][1, 2][None])
     np.testing.assert_allclose(out["semantic"][1, 2], alone[0], rtol=1e-5)
+
+
+def test_products_in_bfloat16(setup: Setup, state: TrainState) -> None:
+    """The same losses to within the rounding, which is 1 in 256; all that is kept is float32."""
+    config = dataclasses.replace(setup.config, precision="bfloat16")
+    exact, rounded = (
+        stepped(one, state, 1) for one in (setup, dataclasses.replace(setup, config=config))
+    )
+    assert {x.dtype for x in rounded[0].values()} == {x.dtype for x in exact[0].values()}
+    losses = [name for name in exact[1] if name.startswith("loss/")]
+    for name in losses:
+        np.testing.assert_allclose(rounded[1][name], exact[1][name], rtol=0.05, atol=1e-3)
+    assert any(float(rounded[1][name]) != float(exact[1][name]) for name in losses)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 SizeName = Literal["xs", "s", "m", "l"]
+Precision = Literal["float32", "bfloat16"]
 Gate = Literal["reward", "return", "range", "fixed"]
 
 
@@ -59,6 +60,8 @@ class AgentConfig:
     """H, imagined steps."""
     imagine_every: int = 1
     """Imagine from every n-th posterior state only; 1 is the published setting."""
+    precision: Precision = "float32"
+    """Of the factors in an update's matrix products; parameters, sums and all else are float32."""
     learning_rate: float = 4e-5
     clip: float = 0.3
     """Adaptive gradient clipping: largest ratio of update norm to parameter norm."""

@@ -68,7 +68,8 @@ def sample_one_hot(logp: Float[Array, "*n k"], *, key: PRNGKeyArray) -> Float[Ar
     """Sample one-hots by inverse CDF: one uniform number a draw, where Gumbel noise needs K."""
     size = logp.shape[-1]
     upto = jnp.triu(jnp.ones((size, size), logp.dtype))
-    cumulative = jnp.exp(logp) @ upto  # a small product: XLA's CPU cumsum is far slower
+    # A small product, because XLA's CPU cumsum is far slower; exact, however others are rounded.
+    cumulative = jnp.matmul(jnp.exp(logp), upto, precision=jax.lax.Precision.HIGHEST)
     u = jax.random.uniform(key, logp.shape[:-1])[..., None] * cumulative[..., -1:]
     below = (cumulative <= u).astype(logp.dtype)  # ones up to the drawn class
     before = jnp.concatenate([jnp.ones_like(below[..., :1]), below[..., :-1]], axis=-1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import accumulate
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from sensei.core.config import Precision
 
 NORM_EPS = 1e-4
 """Added to the mean square in RMSNorm (DreamerV3's code)."""
@@ -18,6 +21,46 @@ def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int, sca
     """Draw weights of variance ``scale² / fan_in``; 1.1368 undoes the truncation at ±2."""
     std = 1.1368 * scale / fan_in**0.5
     return std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
+
+
+def products_in(precision: Precision) -> AbstractContextManager[None]:
+    """Say how ``product`` is to be traced; float32 is what JAX makes of it on the device."""
+    return jax.default_matmul_precision(None if precision == "float32" else precision)
+
+
+def product(x: Float[Array, "n i"], weight: Float[Array, "i o"]) -> Float[Array, "n o"]:
+    """The matrix product everything here is made of.
+
+    In bfloat16 its factors, and those of its gradients, are rounded and the sums are float32; said
+    in so many words, because XLA's CPU programs heed nothing else.
+    """
+    if jax.config.jax_default_matmul_precision == "bfloat16":  # type: ignore[attr-defined]
+        return _rounded_product(x, weight)
+    return x @ weight
+
+
+@jax.custom_vjp
+def _rounded_product(x: Array, weight: Array) -> Array:
+    return _contracted(x, weight, 1, 0)
+
+
+def _forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
+    kept = x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
+    return _contracted(*kept, 1, 0), kept
+
+
+def _backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, weight = kept
+    return _contracted(gradient, weight, 1, 1), _contracted(x, gradient, 0, 0)
+
+
+_rounded_product.defvjp(_forward, _backward)
+
+
+def _contracted(x: Array, y: Array, axis_x: int, axis_y: int) -> Array:
+    axes = ((axis_x,), (axis_y,)), ((), ())
+    rounded = (x.astype(jnp.bfloat16), y.astype(jnp.bfloat16))
+    return jax.lax.dot_general(*rounded, axes, preferred_element_type=jnp.float32)
 
 
 class Linear(eqx.Module):
@@ -32,7 +75,7 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
         rows = x.reshape(-1, x.shape[-1])  # XLA transposes copies for a gradient over more axes
-        return (rows @ self.weight + self.bias).reshape(*x.shape[:-1], -1)
+        return (product(rows, self.weight) + self.bias).reshape(*x.shape[:-1], -1)
 
 
 class BlockLinear(eqx.Module):
@@ -51,7 +94,7 @@ class BlockLinear(eqx.Module):
     def __call__(self, x: Float[Array, "n gi"]) -> list[Float[Array, "n o"]]:
         """Every block's output."""
         parts = jnp.split(x, self.weight.shape[0], axis=-1)
-        return [part @ weight for part, weight in zip(parts, self.weight, strict=True)]
+        return [product(part, weight) for part, weight in zip(parts, self.weight, strict=True)]
 
 
 class RMSNorm(eqx.Module):
@@ -130,7 +173,7 @@ def evaluate_together(nets: Sequence[MLP], x: Float[Array, "*n i"]) -> list[Floa
     bias = jnp.concatenate([linear.bias for linear in firsts])
     ends = list(accumulate(linear.bias.shape[0] for linear in firsts))
     rows = x.reshape(-1, x.shape[-1])  # XLA's programs for more axes are slower
-    parts = jnp.split(rows @ weight + bias, ends[:-1], axis=-1)
+    parts = jnp.split(product(rows, weight) + bias, ends[:-1], axis=-1)
     outs = [net.finish(part) for net, part in zip(nets, parts, strict=True)]
     return [out.reshape(*x.shape[:-1], -1) for out in outs]
 

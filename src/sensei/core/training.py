@@ -11,7 +11,7 @@ from sensei.core.agent import Agent, Metrics, Setup, TrainState, optimiser
 from sensei.core.behaviour import Statistics, behaviour_losses, replay_value_loss
 from sensei.core.ensemble import transitions
 from sensei.core.imagination import rollout
-from sensei.core.nets import unstack
+from sensei.core.nets import products_in, unstack
 from sensei.core.novelty import standardised
 from sensei.core.optim import clip, global_norm
 from sensei.core.reward_model import RewardModel
@@ -33,7 +33,8 @@ def train_step(
     key, k_loss = jax.random.split(state.key)
     batch = with_rewards(batch, reward_model, setup)
     compute = eqx.filter_value_and_grad(agent_loss, has_aux=True)
-    (_, (statistics, metrics)), grads = compute(state.agent, state, batch, setup, key=k_loss)
+    with products_in(setup.config.precision):
+        (_, (statistics, metrics)), grads = compute(state.agent, state, batch, setup, key=k_loss)
     params = eqx.filter(state.agent, eqx.is_inexact_array)
     grads = clip_parts(grads, params, setup.config.clip)
     updates, moments = optimiser(setup.config).update(grads, state.optimiser)

@@ -249,8 +249,9 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     # Not a word of what is off, so that stages go on that began before there was such a thing.
     if kind == "explore" and not config.explore.online_every:
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
-    if config.agent.squares == AgentConfig.squares:
-        settings.pop("agent.squares", None)
+    for name in ("squares", "precision"):
+        if getattr(config.agent, name) == getattr(AgentConfig, name):
+            settings.pop(f"agent.{name}", None)
     if not config.explore.rise_share or not config.uses_reward:
         settings.pop("explore.rise_share", None)
     if kind == "collect" and config.collect.policy == "random":
