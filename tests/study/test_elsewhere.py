@@ -63,6 +63,21 @@ def test_two_machines_are_compared_as_one(made: Callable[..., Path]) -> None:
     assert numbers(alone) == numbers(whole)
 
 
+def test_what_is_finished_elsewhere_is_not_made_here(
+    made: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is finished, but not as far as this study goes, is made."""
+    other = made("other", 0, 2)
+    assert report(other) == 0
+    path = other / "results" / "tiny-p2e-seed2.json"
+    path.write_text(path.read_text().replace("evaluate/task done", "explore done"))
+    words = ["--dir", str(other.with_name("here")), "--also", str(path.parent), "--dry-run"]
+    capsys.readouterr()
+    assert main(["study", *WORDS, *words]) == 0
+    jobs = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert jobs == ["runs/tiny-sensei-seed1", "runs/tiny-p2e-seed1", "runs/tiny-p2e-seed2"]
+
+
 def test_a_result_is_what_its_folder_says(made: Callable[..., Path]) -> None:
     folder = made("study", 0, 1)
     runs = runs_of(folder)

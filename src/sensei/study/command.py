@@ -48,7 +48,7 @@ def study(words: Sequence[str]) -> int:
         print(_yaml(config), end="")
         return 0
     runs = members(config)
-    jobs = with_shared(runs)
+    jobs = with_shared(elsewhere.unfinished(runs, config.also))
     if "dry_run" in switches:
         return _dry_run(jobs)
     if "report" in switches:
@@ -141,7 +141,7 @@ def _report(config: StudyConfig, runs: list[Member]) -> int:
     here = [read_run(run.job.config.dir, run.group) for run in begun]
     elsewhere.save(Path(config.dir), here)
     names = [Path(run.job.name).name for run in runs]
-    page = write(config, elsewhere.joined(here, config.also, names), names)
+    page = write(config, elsewhere.joined(here, config.also, runs), names)
     print(json.dumps({"page": str(page), "summary": str(page.with_name("summary.json"))}, indent=2))
     return 0
 

@@ -44,8 +44,8 @@ class StudyConfig:
     score: float | None = None
     """Return whose first crossing is compared: steps of solve until the mean of ten records."""
     also: tuple[str, ...] = ()
-    """Folders of results that the same study wrote on other machines (its results/), compared too;
-    a run that is also here counts as it is here."""
+    """Folders of results that the same study wrote on other machines (its results/): compared with
+    what is here, where a run that is finished there is not made again."""
     words: tyro.conf.Suppress[tuple[str, ...]] = ()
     """Further words of sensei run that hold for every run, such as --explore.env-steps 50000."""
 

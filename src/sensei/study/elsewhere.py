@@ -12,6 +12,7 @@ import numpy as np
 from sensei.fields import to_plain
 from sensei.run.files import atomic_write, read_json
 from sensei.run.stage_record import changes
+from sensei.study.plan import Member
 from sensei.study.results import Curve, RunResult
 from sensei.types import SenseiError, UsageError
 
@@ -25,15 +26,22 @@ def save(root: Path, runs: Iterable[RunResult]) -> None:
         atomic_write(root / FOLDER / f"{run.name}.json", json.dumps(_to_plain(run)) + "\n")
 
 
+def unfinished(runs: Iterable[Member], folders: Sequence[str]) -> list[Member]:
+    """Return the runs that no other machine has finished."""
+    found = _read(folders)
+    done = {name: run.status for name, run in found.items()}
+    return [run for run in runs if done.get(_name(run)) != f"{run.job.steps[-1].key} done"]
+
+
 def joined(
-    here: Sequence[RunResult], folders: Iterable[str], order: Sequence[str]
+    here: Sequence[RunResult], folders: Sequence[str], planned: Iterable[Member]
 ) -> list[RunResult]:
     """Return the runs of this study with those of ``folders``; a run of both is the one here.
 
     Args:
         here: the runs of this study.
         folders: the ``results/`` of others.
-        order: names in the order of the study; runs that it does not name come last.
+        planned: runs in the order of the study; what it does not name comes last.
 
     Raises:
         UsageError: a folder holds no results, two of them hold one run, or runs that would be
@@ -41,19 +49,28 @@ def joined(
         SenseiError: a file is damaged, or another version wrote it.
     """
     found = {run.name: run for run in here}
-    origins = dict.fromkeys(found, "")
+    found |= {name: run for name, run in _read(folders).items() if name not in found}
+    _check_alike(found.values())
+    places = {_name(run): place for place, run in enumerate(planned)}
+    return sorted(found.values(), key=lambda run: places.get(run.name, len(places)))
+
+
+def _name(run: Member) -> str:
+    return Path(run.job.name).name
+
+
+def _read(folders: Iterable[str]) -> dict[str, RunResult]:
+    found: dict[str, RunResult] = {}
+    origins: dict[str, str] = {}
     for folder in folders:
         paths = sorted(Path(folder).glob("*.json"))
         if not paths:
             raise UsageError(f"--also {folder} holds no results: give a study's {FOLDER}/ folder")
         for run in map(_load, paths):
-            if origins.setdefault(run.name, folder) == folder:
-                found[run.name] = run
-            elif origins[run.name]:
+            if run.name in found:
                 raise UsageError(f"--also {origins[run.name]} and {folder} both hold {run.name}")
-    _check_alike(found.values())
-    places = {name: place for place, name in enumerate(order)}
-    return sorted(found.values(), key=lambda run: places.get(run.name, len(places)))
+            found[run.name], origins[run.name] = run, folder
+    return found
 
 
 def _check_alike(runs: Iterable[RunResult]) -> None:
