@@ -133,7 +133,7 @@ def test_a_second_annotator_measures_and_trains_nothing(make_store):
     annotate(store, Oracle(), config)
     before = store.labels("oracle")
     second = build_second(config)
-    assert [second.ask(store).asked for _ in range(2)] == [50, 0]
+    assert [second.ask(store, store.count_pairs()).asked for _ in range(2)] == [50, 0]
     np.testing.assert_array_equal(store.labels("oracle").y, before.y)
     (both,) = quality(store, "oracle").agreement.values()
     assert both.share.n == 50 and 0.5 < both.share.value < 0.9

@@ -210,3 +210,22 @@ def test_max_pairs_counts_over_all_rounds(tmp_path: Path) -> None:
     summary, _ = asked(tmp_path, **{"annotator.max_pairs": None})
     assert summary["run"]["asked"] == 380
     assert NoisyOracle(flip_rate=0.05).name == summary["annotator"]
+
+
+def test_another_annotator_is_asked_about_no_more_than_it_is_wanted_for(tmp_path: Path) -> None:
+    """Its questions may cost what the first one's did not, and 480 pairs are drawn already."""
+    uniform = {"annotate.sampler": "uniform", "annotate.rounds": None}
+    asked(tmp_path, **uniform)
+    config = with_dotted(preset("tiny", "smoke"), FIELDS | {"dir": str(tmp_path)} | uniform)
+    dear = {"annotate.pairs": 70, "annotator.flip_rate": 0.0, "annotator.second": "noisy@9"}
+    said: list[str] = []
+    workspace = Workspace(tmp_path, say=said.append)
+    config = with_dotted(config, dear | {"annotator.second_share": 0.5})
+    summary = execute(config, workspace, "annotate", body=bodies, force=True)
+    assert summary["run"]["asked"] == 70 and "labels 70 pairs" in " ".join(said)
+    with LabelStore(workspace.labels) as store:
+        first = store.labels(summary["annotator"])
+        assert len(first) == 70 and first.y.shape == (70,)
+        assert sorted(np.unique(store.answers().annotator, return_counts=True)[1]) == [35, 70, 480]
+        ids = [(pair.first, pair.second) for pair in store.pairs()]
+        assert list(zip(first.first.tolist(), first.second.tolist(), strict=True)) == ids[:70]

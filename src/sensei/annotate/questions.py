@@ -14,12 +14,16 @@ CHUNK = 256
 
 
 def pending(
-    store: LabelStore, annotator: str, config: AnnotatorConfig, after: int = 0
+    store: LabelStore,
+    annotator: str,
+    config: AnnotatorConfig,
+    after: int = 0,
+    last: int | None = None,
 ) -> Iterator[list[Query]]:
-    """Yield the unanswered questions about pairs of ids beyond ``after``, those of some hundred
-    pairs at a time."""
+    """Yield the unanswered questions about pairs of ids beyond ``after`` and up to ``last``, those
+    of some hundred pairs at a time."""
     left = config.max_pairs
-    while pairs := store.pairs(after, CHUNK):
+    while pairs := [p for p in store.pairs(after, CHUNK) if last is None or p.id <= last]:
         after = pairs[-1].id
         answered = store.answered(annotator, pairs)
         chunk: list[Query] = []

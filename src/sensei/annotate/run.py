@@ -25,6 +25,7 @@ def annotate(
     on_progress: Progress | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
     after: int = 0,
+    last: int | None = None,
 ) -> AnnotateSummary:
     """Ask every question that has no answer yet; failed ones are asked again.
 
@@ -37,6 +38,7 @@ def annotate(
         on_estimate: called once, when the first few answers have shown what the others will take;
             not for annotators that take no tokens.
         after: only pairs of higher ids are asked about.
+        last: only pairs up to this id are.
 
     Raises:
         SenseiError: the annotator cannot work (server unreachable, key refused), or the first
@@ -46,7 +48,7 @@ def annotate(
     if prompt is not None:
         store.remember_prompt(prompt.hash, prompt.name, prompt.version, prompt.body)
     store.ledger.settle()
-    session = Session(store, annotator, config, on_progress, on_estimate, after)
+    session = Session(store, annotator, config, on_progress, on_estimate, after, last)
     started = time.perf_counter()
     try:
         _run(session.work())

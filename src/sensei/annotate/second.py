@@ -19,9 +19,9 @@ class Second:
     annotator: Annotator
     config: AnnotatorConfig
 
-    def ask(self, store: LabelStore) -> AnnotateSummary:
-        """Ask about the first ``annotator.second_share`` of the pairs, as far as still open."""
-        wanted = math.ceil(self.config.second_share * store.count_pairs())
+    def ask(self, store: LabelStore, pairs: int) -> AnnotateSummary:
+        """Ask about the first ``annotator.second_share`` of ``pairs``, as far as still open."""
+        wanted = math.ceil(self.config.second_share * pairs)
         left = max(0, wanted - len(store.labels(self.annotator.name)))
         return annotate(store, self.annotator, dataclasses.replace(self.config, max_pairs=left))
 

@@ -64,11 +64,12 @@ class Session:
         on_progress: Progress | None,
         on_estimate: Callable[[Estimate], None] | None,
         after: int = 0,
+        last: int | None = None,
     ) -> None:
         self.store, self.annotator, self.config = store, annotator, config
         self.on_progress, self.on_estimate = on_progress, on_estimate
-        self.open = sum(map(len, pending(store, annotator.name, config, after)))
-        self.chunks = pending(store, annotator.name, config, after)
+        asked = (store, annotator.name, config, after, last)
+        self.open, self.chunks = sum(map(len, pending(*asked))), pending(*asked)
         self.queue: collections.deque[Query] = collections.deque()
         self.claimed: collections.deque[Query] = collections.deque()
         self.cut: list[Query] = []  # whose requests were out when the run was stopped

@@ -30,7 +30,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
         if summary.pending and summary.stopped:
             workspace.say(f"annotate: {summary.pending} questions are open: {summary.stopped}")
         if second:
-            second.ask(store)
+            second.ask(store, rounds.pairs)
         measured = dataclasses.asdict(quality(store, summary.annotator))
         if not (store.labels(summary.annotator).status == "labelled").any():
             raise SenseiError(

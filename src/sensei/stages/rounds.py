@@ -75,6 +75,8 @@ class Rounds:
         self.past: list[Round] = []
         if self.path.exists():
             self.past = [Round(**entry) for entry in read_json(self.path)["rounds"]]
+        self.pairs = 0
+        """Pairs of this and earlier generations that were to be asked; more may have been drawn."""
         self.stopped = ""
         """Empty, or why not all pairs were asked."""
         self._frames: LabelledFrames | None = None
@@ -87,7 +89,7 @@ class Rounds:
             self._draw(size, doubt)
             annotator = build_annotator(who)  # anew: asking has closed its connections
             answered = len(self.store.labels(annotator.name))
-            done.append(self._annotate(annotator, dataclasses.replace(who, max_pairs=left)))
+            done.append(self._annotate(annotator, dataclasses.replace(who, max_pairs=left), size))
             if left is not None:
                 left -= min(left, len(self.store.labels(annotator.name)) - answered)
             if done[-1].stopped or left == 0 or size == sizes[-1]:
@@ -115,16 +117,20 @@ class Rounds:
         if drawn.message:
             self.workspace.say(f"annotate: {drawn.message}")
 
-    def _annotate(self, annotator: Annotator, who: AnnotatorConfig) -> AnnotateSummary:
-        pairs = self.store.count_pairs()
-        self.workspace.say(f"annotate: {annotator.name} labels {pairs:,} pairs")
-        with Progress("annotate", pairs, "pairs") as progress:
+    def _annotate(self, annotator: Annotator, who: AnnotatorConfig, size: int) -> AnnotateSummary:
+        every = self.store.pairs()
+        own = [pair.id for pair in every if pair.generation == self.workspace.generation]
+        last = own[:size][-1] if own else self.store.last_pair()
+        self.pairs = sum(pair.id <= last for pair in every)
+        self.workspace.say(f"annotate: {annotator.name} labels {self.pairs:,} pairs")
+        with Progress("annotate", self.pairs, "pairs") as progress:
             return annotate(
                 self.store,
                 annotator,
                 who,
                 lambda done, _, shown: progress.update(done, **shown),
                 lambda estimate: self.workspace.say(f"annotate: {estimate}"),
+                last=last,
             )
 
     def _anything_from(self, annotator: str) -> bool:
