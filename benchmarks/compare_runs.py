@@ -27,6 +27,8 @@ COURSE = (
     "sensei/entropy",
     "sensei/go_fraction",
     "loss/image",
+    "channel/semantic_reward",
+    "channel/semantic_return",
     "channel/semantic_range",
     "channel/disagreement_range",
 )

@@ -98,8 +98,8 @@ class AgentConfig:
     actor_rate: float = 1.0
     """The actor's learning rate, as a multiple of ``learning_rate``."""
     centre_rewards: bool = False
-    """Subtract its running mean from every reward of the agent's own (Naik et al. 2024, Reward
-    Centering): critics then learn differences only, an episode's end costs what an average state
-    is worth, and no constant added to R_ψ changes anything."""
+    """Subtract its running mean over what is imagined from every reward of the agent's own (after
+    Naik et al. 2024, Reward Centering): no constant added to R_ψ changes anything. A policy that
+    ends up where rewards are above that mean still loses by an episode's end."""
     task_weight: float = 0.0
     """χ: weight of the task reward during exploration, the same on both sides of the gate."""
