@@ -19,7 +19,7 @@ from sensei.run.files import atomic_write
 from sensei.run.lock import folder_lock
 from sensei.run.progress import duration
 from sensei.run.workspace import Workspace
-from sensei.study import elsewhere
+from sensei.study import machines
 from sensei.study.config import STUDIES, StudyConfig, named
 from sensei.study.page import write
 from sensei.study.plan import Job, Member, members, with_shared
@@ -48,7 +48,7 @@ def study(words: Sequence[str]) -> int:
         print(_yaml(config), end="")
         return 0
     runs = members(config)
-    jobs = with_shared(elsewhere.unfinished(runs, config.also))
+    jobs = with_shared(machines.unfinished(runs, config.also))
     if "dry_run" in switches:
         return _dry_run(jobs)
     if "report" in switches:
@@ -139,9 +139,9 @@ def _work(config: StudyConfig, runs: list[Member], jobs: list[Job]) -> int:
 def _report(config: StudyConfig, runs: list[Member]) -> int:
     begun = [run for run in runs if Workspace(run.job.config.dir).exists()]
     here = [read_run(run.job.config.dir, run.group) for run in begun]
-    elsewhere.save(Path(config.dir), here)
+    machines.save(Path(config.dir), here)
     names = [Path(run.job.name).name for run in runs]
-    page = write(config, elsewhere.joined(here, config.also, runs), names)
+    page = write(config, machines.joined(here, config.also, runs), names)
     print(json.dumps({"page": str(page), "summary": str(page.with_name("summary.json"))}, indent=2))
     return 0
 

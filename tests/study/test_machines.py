@@ -12,7 +12,7 @@ import pytest
 
 from sensei.cli import main
 from sensei.study.config import StudyConfig
-from sensei.study.elsewhere import joined, save
+from sensei.study.machines import joined, save
 from sensei.study.plan import members
 from sensei.study.results import RunResult, read_run
 
