@@ -3,7 +3,7 @@
 One step ahead, a picture has so much to be predicted that a single bit, such as whether the key is
 held, hardly counts; over a dream its errors add up, and an agent pursues keys that only dreams
 contain. So rewards and vectors are predicted many steps ahead, too (after the latent overshooting
-of Hafner et al. 2019). results/README.md says what came of it.
+of Hafner et al. 2019). results/keychest/README.md says what came of it.
 """
 
 from __future__ import annotations

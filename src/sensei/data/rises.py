@@ -2,7 +2,8 @@
 
 What matters most happens least: of 1,600 random actions in KeyChest one picks up the key. A world
 model that replays such a moment as rarely as it happens does not learn what leads to it
-(results/README.md), so a share of every batch is windows through rises (``explore.rise_share``).
+(results/keychest/README.md), so a share of every batch is windows through rises
+(``explore.rise_share``).
 """
 
 from __future__ import annotations
