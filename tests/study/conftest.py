@@ -13,7 +13,7 @@ from sensei.stages.pipeline import Body, execute
 from sensei.study.plan import Job
 
 
-def invented(rate: float, reached: int, found: float) -> Callable[[str], Body]:
+def invented(rate: float, reached: int, found: float, accuracy: float) -> Callable[[str], Body]:
     """Bodies of a run that picks up a key every 1 / ``rate`` steps and returns ``found``."""
 
     def counts(steps: int) -> dict[str, Any]:
@@ -35,7 +35,10 @@ def invented(rate: float, reached: int, found: float) -> Callable[[str], Body]:
         way = {"mean_return": found, "returns": [found], "lengths": [9], "episodes": 1}
         return {"sampled": way | {"events": {}}, "mode": way | {"events": {}}}
 
-    work = {"explore": explore, "solve": solve, "evaluate": evaluate}
+    def distill(workspace: Workspace) -> Mapping[str, Any]:
+        return {"validation_accuracy": accuracy, "true_order_accuracy": accuracy}
+
+    work = {"distill": distill, "explore": explore, "solve": solve, "evaluate": evaluate}
 
     def body(kind: str) -> Body:
         def run(config: RunConfig, workspace: Workspace) -> Mapping[str, Any]:
@@ -50,9 +53,16 @@ def invented(rate: float, reached: int, found: float) -> Callable[[str], Body]:
 def make() -> Callable[..., Workspace]:
     """A function that makes a job's run with invented numbers."""
 
-    def run(job: Job, rate: float = 0.01, reached: int = 1_000, found: float = 1.0) -> Workspace:
+    def run(
+        job: Job,
+        rate: float = 0.01,
+        reached: int = 1_000,
+        found: float = 1.0,
+        accuracy: float = 0.9,
+    ) -> Workspace:
         workspace = Workspace(job.config.dir, say=lambda _: None)
-        execute(job.config, workspace, last=job.until, body=invented(rate, reached, found))
+        body = invented(rate, reached, found, accuracy)
+        execute(job.config, workspace, last=job.until, body=body)
         return workspace
 
     return run

@@ -13,9 +13,11 @@ import pytest
 
 from sensei.cli import main
 from sensei.study.config import StudyConfig
+from sensei.study.dial import dial_of
 from sensei.study.plan import Member, members
-from sensei.study.results import Curve
+from sensei.study.results import Curve, RunResult
 from sensei.study.status import env_steps_done, env_steps_wanted, is_done
+from sensei.study.summary import compare
 
 WORDS = ["--budget", "smoke", "--methods", "sensei", "p2e", "--seeds", "0", "1"]
 
@@ -131,3 +133,64 @@ def test_ppo_is_compared_in_what_it_solves_alone(
     assert ppo["events"] == {} and ppo["evaluated"]["task"]["mode"]["iqm"] == 0.25
     assert ppo["env_steps"] == {"collect": 0, "explore": 0, "solve": 1_000}
     assert "ppo" in (tmp_path / "report.html").read_text()
+
+
+@pytest.fixture
+def turned(tmp_path: Path, make: Callable) -> Callable[..., str]:
+    """A function that makes a study of these conditions and returns its page."""
+
+    def run(*conditions: str) -> str:
+        config = StudyConfig(
+            str(tmp_path), "smoke", ("tiny",), ("sensei",), conditions, (0, 1), "explore"
+        )
+        for i, member in enumerate(members(config)):
+            make(member.job, rate=0.01 * (1 + i), accuracy=0.9 if i % 2 else 0.7)
+        words = ["--budget", "smoke", "--envs", "tiny", "--methods", "sensei", "--seeds", "0", "1"]
+        words += ["--until", "explore", "--conditions", *conditions, "--dir", str(tmp_path)]
+        assert main(["study", *words, "--report"]) == 0
+        return (tmp_path / "report.html").read_text()
+
+    return run
+
+
+def test_counts_are_drawn_over_the_one_number_that_differs(
+    turned: Callable[..., str], tmp_path: Path
+) -> None:
+    html = turned("annotate.pairs=100", "annotate.pairs=1000", "default")
+    assert "Against <code>annotate.pairs</code>" in html and "R_ψ agrees with the truth" in html
+    assert (tmp_path / "tiny-annotate-pairs.png").stat().st_size > 0
+    first = numbers(tmp_path)["environments"]["tiny"]["methods"]["sensei pairs=100"]
+    # Conditions follow each other within a seed: the first one's runs are the first and the fourth.
+    assert first["accuracy"]["truth"] == {"iqm": pytest.approx(0.8), "low": 0.7, "high": 0.9}
+
+
+def test_two_that_differ_and_words_have_no_axis(turned: Callable[..., str], tmp_path: Path) -> None:
+    html = turned("default", "annotate.pairs=100", "a:annotate.pairs=1000,distill.damping=1.0")
+    assert "Against" not in html and not list(tmp_path.glob("tiny-*.png"))
+
+
+@pytest.mark.parametrize(
+    ("values", "turned", "logarithmic"),
+    [
+        ([{"a": 1, "b": "x"}, {"a": 20, "b": "x"}, {"a": 5, "b": "x"}], "a", True),
+        ([{"a": 0.0}, {"a": 0.4}, {"a": 0.1}], "a", False),
+        ([{"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2}], "", False),
+        ([{"a": "x"}, {"a": "y"}, {"a": "z"}], "", False),
+        ([{"a": True}, {"a": False}, {"a": 2}], "", False),
+        ([{"a": 1}, {"a": 2}], "", False),
+    ],
+)
+def test_a_dial_is_one_number_with_three_values(
+    values: list[dict[str, Any]], turned: str, logarithmic: bool
+) -> None:
+    curve = {"key": Curve(np.array([0.0, 10.0]), np.array([0.0, 1.0]))}
+    nothing: tuple[dict[str, Any], ...] = ({}, {}, {}, {}, {})
+    runs = [
+        RunResult(f"r{i}", "tiny", f"g{i}", 0, "done", curve, *nothing, (), settings)
+        for i, settings in enumerate(values)
+    ]
+    dial = dial_of(compare(runs)[0])
+    assert (dial.name if dial else "") == turned
+    if dial:
+        assert list(dial.values.values()) == sorted(v["a"] for v in values)
+        assert dial.logarithmic == logarithmic

@@ -16,6 +16,8 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 COLOURS = ("#4c8dd6", "#e0832e", "#3fa66b", "#c75b8f", "#8a7ad6", "#b39b2c", "#52aab5", "#c4574b")
 """Readable on white and on black."""
+FEW = 10
+"""Points that are shown as such, if a line has fewer."""
 POINTS = 300
 """Points of a line; a longer one is averaged in this many pieces."""
 
@@ -76,6 +78,7 @@ def panel(
     levels: Mapping[str, float] | None = None,
     x_label: str = "",
     x_range: tuple[float, float] | None = None,
+    log_x: bool = False,
     within: tuple[float, float] | None = None,
     smooth: bool = False,
     counts: bool = False,
@@ -88,6 +91,7 @@ def panel(
         levels: name → value of horizontal lines.
         x_label: under the axis.
         x_range: limits of x; otherwise they follow the data.
+        log_x: x differs by factors.
         within: limits of y; otherwise they follow the data, on a logarithmic axis where positive
             values span a factor of 50.
         smooth: draw the running mean, and the points themselves faintly.
@@ -110,6 +114,8 @@ def panel(
         if x_range is not None:
             axes.set_xlim(*x_range)
         _scale(axes, np.concatenate([line.heights for line in lines]), within, counts)
+        if log_x:
+            axes.set_xscale("log")
         return to_svg(figure)
 
 
@@ -200,7 +206,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def _draw(axes: Axes, line: Line, smooth: bool) -> None:
-    style = {"marker": "o", "markersize": 3, "clip_on": False} if len(line.x) < 3 else {}
+    style = {"marker": "o", "markersize": 3, "clip_on": False} if len(line.x) < FEW else {}
     if line.band is not None:
         axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.18, linewidth=0)
     if not smooth or line.band is not None or len(line.x) < 8:

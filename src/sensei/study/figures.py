@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from sensei.report.curves import COLOURS, Line, panel, readable
-from sensei.report.statistics import Interval, each_iqm, interval
+from sensei.report.curves import COLOURS, FEW, Line, panel, readable
+from sensei.report.statistics import Interval, each_iqm, interval, pooled_iqm
+from sensei.study.dial import Dial
 from sensei.study.results import RunResult
 from sensei.study.summary import POINTS, THRESHOLDS, Comparison
 
@@ -53,34 +54,24 @@ class StudyFigures:
             drawn.append(panel(f"{task}: return, all steps spent", spent))
         return [svg for svg in drawn if svg]
 
+    def against(self, dial: Dial) -> list[str]:
+        """Draw how often R_ψ was right and how often each event happened, over the dial."""
+        return [
+            panel(title, [line], x_label=dial.name, log_x=dial.logarithmic)
+            for title, line in self._against(dial).items()
+        ]
+
     def save(self, path: Path) -> None:
         """Write the curves of events, then of returns during solve, as one PNG, for a README."""
         each = self.comparison
-        drawn = {n: self._event(n) for n in each.events if self._happened(n)}
+        drawn = {readable(n): self._event(n) for n in each.events if self._happened(n)}
         drawn |= {f"{t}: return in solve": self._returns(t, False) for t in each.learned}
-        columns = min(COLUMNS, max(1, len(drawn)))
-        rows = max(1, math.ceil(len(drawn) / columns))
-        figure = Figure(figsize=(3.2 * columns, 2.6 * rows))
-        grid = np.ravel(figure.subplots(rows, columns))
-        for axes, name in itertools.zip_longest(grid, drawn):
-            if name is None:
-                axes.set_visible(False)
-                continue
-            for line in drawn[name]:
-                axes.plot(line.x, line.y, color=line.colour, label=line.label)
-                axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
-            axes.set_title(readable(name), fontsize=10)
-            axes.set_xlabel("environment steps", fontsize=8)
-            axes.tick_params(labelsize=7)
-            axes.spines[["top", "right"]].set_visible(False)
-        if drawn:
-            pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
-            handles = {label: handle for handle, label in itertools.chain(*pairs)}
-            figure.legend(
-                handles.values(), handles, frameon=False, fontsize=8, loc="outside right upper"
-            )
-        figure.set_layout_engine("constrained")
-        figure.savefig(path, dpi=150)
+        picture(path, drawn, "environment steps")
+
+    def save_against(self, dial: Dial, path: Path) -> None:
+        """Write what ``against`` draws as one PNG."""
+        drawn = {title: [line] for title, line in self._against(dial).items()}
+        picture(path, drawn, dial.name, log_x=dial.logarithmic)
 
     def _happened(self, event: str) -> bool:
         return any(run.events[event].values[-1] > 0 for run in self.comparison.runs if run.events)
@@ -88,6 +79,25 @@ class StudyFigures:
     def _event(self, name: str) -> list[Line]:
         each = self.comparison
         return [self._line(group, each.grid, each.band(group, name)) for group in each.explored]
+
+    def _against(self, dial: Dial) -> dict[str, Line]:
+        each = self.comparison
+        found = {
+            f"R_ψ agrees with the {name}": self._over(dial, lambda g, n=name: each.accuracy(g, n))
+            for name in each.accuracies
+        }
+        for i, name in enumerate(each.events):
+            if self._happened(name):
+                found[readable(name)] = self._over(dial, lambda g, i=i: each.counts(g)[:, [i]])
+        return found
+
+    def _over(self, dial: Dial, runs: Callable[[str], np.ndarray]) -> Line:
+        """A point for each value of the dial, from the runs, (runs, 1), of its group."""
+        known = {value: rows for group, value in dial.values.items() if len(rows := runs(group))}
+        found = [interval(pooled_iqm, rows) for rows in known.values()]
+        low, high = (np.array([getattr(each, end) for each in found]) for end in ("low", "high"))
+        y = np.array([each.value for each in found])
+        return Line(np.array(list(known)), y, band=(low, high))
 
     def _returns(self, task: str, with_spent: bool) -> list[Line]:
         lines = []
@@ -105,6 +115,38 @@ class StudyFigures:
 
     def _line(self, group: str, x: np.ndarray, found: Interval) -> Line:
         return Line(x, found.value, self.colours[group], group, (found.low, found.high))
+
+
+def picture(
+    path: Path, drawn: Mapping[str, Sequence[Line]], x_label: str, *, log_x: bool = False
+) -> None:
+    """Write a panel for each title as one PNG, and what the colours mean beside them."""
+    columns = min(COLUMNS, max(1, len(drawn)))
+    rows = max(1, math.ceil(len(drawn) / columns))
+    figure = Figure(figsize=(3.2 * columns, 2.6 * rows))
+    grid = np.ravel(figure.subplots(rows, columns))
+    for axes, title in itertools.zip_longest(grid, drawn):
+        if title is None:
+            axes.set_visible(False)
+            continue
+        for line in drawn[title]:
+            shown = {"marker": "o", "markersize": 3} if len(line.x) < FEW else {}
+            axes.plot(line.x, line.y, color=line.colour, label=line.label, **shown)
+            axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
+        if log_x:
+            axes.set_xscale("log")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(x_label, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+    handles = {label: handle for handle, label in itertools.chain(*pairs)}
+    if handles:
+        figure.legend(
+            handles.values(), handles, frameon=False, fontsize=8, loc="outside right upper"
+        )
+    figure.set_layout_engine("constrained")
+    figure.savefig(path, dpi=150)
 
 
 def _before(run: RunResult) -> int:

@@ -14,6 +14,7 @@ from sensei.report.facts import finite
 from sensei.report.page import templates
 from sensei.run.files import atomic_write, write_json
 from sensei.study.config import StudyConfig
+from sensei.study.dial import dial_of
 from sensei.study.figures import StudyFigures
 from sensei.study.results import RunResult
 from sensei.study.summary import Comparison, compare, summary
@@ -27,10 +28,13 @@ class EnvironmentView:
     numbers: dict[str, Any]
     """The environment's part of ``summary.json``."""
     charts: dict[str, list[str]]
+    dial: str
+    """The one number in which the runs differ; empty if there is none."""
 
 
 def write(study: StudyConfig, runs: Sequence[RunResult], wanted: Sequence[str]) -> Path:
-    """Write ``report.html``, ``summary.json`` and a figure for each environment.
+    """Write ``report.html``, ``summary.json`` and a figure for each environment; a second one where
+    the runs differ in one number.
 
     Args:
         study: what was asked for.
@@ -50,13 +54,18 @@ def write(study: StudyConfig, runs: Sequence[RunResult], wanted: Sequence[str]) 
     views = []
     for each in comparisons:
         figures = StudyFigures(each, groups)
+        dial = dial_of(each)
         figures.save(root / f"{_file_name(each.env)}.png")
+        if dial:
+            figures.save_against(dial, root / f"{_file_name(each.env)}-{_file_name(dial.name)}.png")
         charts = {
             "events": figures.events(),
             "profile": figures.profile(),
             "returns": figures.returns(),
+            "against": figures.against(dial) if dial else [],
         }
-        views.append(EnvironmentView(each, numbers["environments"][each.env], charts))
+        here = numbers["environments"][each.env]
+        views.append(EnvironmentView(each, here, charts, dial.name if dial else ""))
     write_json(root / "summary.json", finite(numbers))
     html = templates("sensei.study").get_template("study.html.j2")
     shown = {"study": study, "views": views, "runs": list(runs), "numbers": numbers}

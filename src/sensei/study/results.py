@@ -67,6 +67,9 @@ class RunResult:
     """Stages that were made once for several runs."""
     settings: dict[str, Any]
     """Dotted name → value of everything but the seed and the folder."""
+    accuracy: dict[str, float] = dataclasses.field(default_factory=dict)
+    """What R_ψ was held to → share of the pairs that it ordered so: held-out ``labels`` and, where
+    it is known, the ``truth``. Of the last generation; empty without R_ψ."""
     explores: bool = True
     """Whether its method explores before it solves anything."""
 
@@ -109,6 +112,7 @@ def read_run(folder: Path | str, group: str = "") -> RunResult:
         d_init=_d_init(begun),
         env_steps={stage.key: stage.env_steps for stage in begun if stage.acts},
         seconds={stage.key: stage.seconds for stage in begun},
+        accuracy=_accuracy(facts.last("distill")),
         explores=config.explore.method in EXPLORING,
         settings=_settings(config),
         shared=tuple(workspace.manifest().get("forked_from", {}).get("stages", ())),
@@ -152,6 +156,14 @@ def _curve(records: Records, stage: str, name: str) -> Curve | None:
     steps, values = series(records.get(stage, []), name)
     curve = Curve(np.array(steps, np.float64), np.array(values, np.float64))
     return curve if len(steps) else None
+
+
+def _accuracy(distilled: StageFacts | None) -> dict[str, float]:
+    if distilled is None:
+        return {}
+    measures = {"labels": "validation_accuracy", "truth": "true_order_accuracy"}
+    found = {name: distilled.summary.get(key) for name, key in measures.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _d_init(begun: list[StageFacts]) -> dict[str, int]:

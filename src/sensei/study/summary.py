@@ -64,6 +64,11 @@ class Comparison:
         return list(dict.fromkeys(task for run in self.runs for task in run.returns))
 
     @property
+    def accuracies(self) -> list[str]:
+        """What the R_ψ of any run was held to."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.accuracy))
+
+    @property
     def slowest(self) -> RunResult:
         """The run that decides ``steps``."""
         return min(self.runs, key=lambda run: run.reached or np.inf)
@@ -104,6 +109,11 @@ class Comparison:
         """Mean return of the evaluated runs, (runs, 1)."""
         runs = [run for run in self.of(group) if task in run.evaluated]
         return np.array([[run.evaluated[task][way]] for run in runs]).reshape(-1, 1)
+
+    def accuracy(self, group: str, name: str) -> np.ndarray:
+        """How often R_ψ was right, (runs, 1); of the runs that know."""
+        known = [run.accuracy[name] for run in self.of(group) if name in run.accuracy]
+        return np.array(known).reshape(-1, 1)
 
     def _matrix(self, group: str, value: Any) -> np.ndarray:
         rows = [[float(value(run.events[e])) for e in self.events] for run in self.of(group)]
@@ -186,6 +196,11 @@ def _group(each: Comparison, group: str) -> dict[str, Any]:
         "seconds": _means([run.seconds for run in runs]),
         "total_seconds": float(np.mean([sum(run.seconds.values()) for run in runs])),
         "shared_stages": list(dict.fromkeys(key for run in runs for key in run.shared)),
+        "accuracy": {
+            name: _pooled(shares)
+            for name in each.accuracies
+            if len(shares := each.accuracy(group, name))
+        },
         "evaluated": {
             task: {
                 way: _pooled(each.returns(group, task, way)) | {"seeds": len(done)}
