@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,14 @@ from small_agent import CONFIG, ENV, setup_of
 
 from sensei.core.actor_critic import lambda_return
 from sensei.core.agent import Setup
-from sensei.core.behaviour import apply_gate, centred, channel_offset, channel_scale
+from sensei.core.behaviour import (
+    apply_gate,
+    centred,
+    channel_level,
+    channel_offset,
+    channel_returns,
+    channel_scale,
+)
 from sensei.core.config import AgentConfig
 from sensei.core.imagination import Rollout
 from sensei.core.methods import METHODS, method_channels, method_gate, task
@@ -52,11 +60,12 @@ def test_advantage_is_normalised_by_the_explore_weights() -> None:
     np.testing.assert_allclose(scaled, went, rtol=1e-6)
 
 
-def test_each_channels_advantage_is_centred_by_itself() -> None:
-    """A critic that is 10 too low everywhere shows in no advantage; differences stay, and so does
-    the other channel: (10, 12) − 11 and (−1, 5) − 2."""
-    advantage = jnp.array([[[10.0, 12.0]], [[-1.0, 5.0]]])
-    np.testing.assert_allclose(centred(advantage), [[[-1.0, 1.0]], [[-3.0, 3.0]]])
+def test_each_step_of_each_channels_advantage_is_centred_by_itself() -> None:
+    """A critic that is 10 too low everywhere shows in no advantage; differences stay, and so do the
+    other step and the other channel: (10, 12) − 11, (3, 7) − 5 and (−1, 5) − 2."""
+    advantage = jnp.array([[[10.0, 12.0], [3.0, 7.0]], [[-1.0, 5.0], [-1.0, 5.0]]])
+    expected = [[[-1.0, 1.0], [-2.0, 2.0]], [[-3.0, 3.0], [-3.0, 3.0]]]
+    np.testing.assert_allclose(centred(advantage), expected)
     lagging = advantage.at[0].add(10.0)
     np.testing.assert_allclose(centred(lagging), centred(advantage))
 
@@ -187,6 +196,54 @@ def test_only_rewards_of_the_agents_own_are_centred(method: str) -> None:
     own = [c.name != "task" for c in setup.channels]
     np.testing.assert_allclose(channel_offset(setup, magnitudes), means * jnp.array(own), rtol=1e-6)
     assert not channel_offset(setup_of(method), magnitudes).any()
+
+
+CENTRED = dataclasses.replace(CONFIG, centre_rewards=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_values_of_the_agents_own_rewards_have_a_level(method: str) -> None:
+    """(3 · 4 + 1 · 8)/4 = 5, the mean of the values by the weight of their states."""
+    setup = setup_of(method, config=CENTRED)
+    values = jnp.tile(jnp.array([[4.0], [8.0]]), (len(setup.channels), 1, 1))
+    level = channel_level(setup, values, jnp.array([[3.0], [1.0]]))
+    own = [c.name != "task" for c in setup.channels]
+    np.testing.assert_allclose(level, 5.0 * np.array(own, float))
+    assert not channel_level(setup_of(method), values, jnp.ones((2, 1))).any()
+
+
+def test_an_end_is_worth_an_average_state_where_rewards_are_centred() -> None:
+    """All states are worth 30 and no reward follows: to end there or not is the same. Otherwise the
+    end loses what the values promise."""
+    discount = jnp.full((3, 2), GAMMA).at[1:, 0].set(0.0)
+    zeros, values = jnp.zeros((1, 3, 2)), jnp.full((1, 4, 2), 30.0)
+    for centre in (True, False):
+        setup = setup_of("vlm", config=dataclasses.replace(CENTRED, centre_rewards=centre))
+        setup = dataclasses.replace(setup, channels=setup.channels[:1])
+        returns = channel_returns(setup, zeros, discount, values, jnp.ones((3, 2)))[0, 0]
+        np.testing.assert_allclose(returns[0], 0.0 if centre else GAMMA * 0.05 * 30.0, atol=1e-4)
+        assert (float(returns[1]) == pytest.approx(0.0, abs=1e-4)) == centre
+
+
+def test_values_relative_to_their_level_settle_though_no_reward_is_discounted_away() -> None:
+    """Two states that follow each other by chance, a reward of 1 on leaving the second: the states
+    differ by exactly that, and the level is what H steps bring before the first value counts,
+    ½ Σ_{k < 4} (γλ)^k. All 32 sequences of five states stand for chance."""
+    setup = setup_of("vlm", config=CENTRED)
+    setup = dataclasses.replace(setup, channels=setup.channels[:1])
+    states = jnp.array(list(itertools.product([0, 1], repeat=5))).T
+    value = jnp.zeros(2)
+    for _ in range(5):
+        returns = channel_returns(
+            setup,
+            states[None, :-1].astype(jnp.float32),
+            jnp.full((4, 32), GAMMA),
+            value[states][None],
+            jnp.ones((4, 32)),
+        )[0, 0]
+        value = jnp.array([returns[states[0] == s].mean() for s in (0, 1)])
+    level = 0.5 * sum((GAMMA * CONFIG.lambda_) ** k for k in range(4))
+    np.testing.assert_allclose(value, [level - 0.5, level + 0.5], rtol=1e-4)
 
 
 PLAIN = AgentConfig()

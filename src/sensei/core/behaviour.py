@@ -45,9 +45,7 @@ def behaviour_losses(
     *logits, policy_out = evaluate_together(nets, imagined.feature)
     values = sg(jnp.stack([two_hot_mean(x) for x in logits]))
     slow = channel_values(state.slow_critics, imagined.feature)[:, :-1]
-    returns = jax.vmap(lambda_return, (0, None, 0, None))(
-        reward, discount[1:], values, config.lambda_
-    )
+    returns = channel_returns(setup, reward, discount[1:], values, weight)
     losses = {
         f"critic_{c.name}": weight * critic_loss(x[:-1], returns[i], slow[i])
         for i, (c, x) in enumerate(zip(setup.channels, logits, strict=True))
@@ -82,12 +80,13 @@ def behaviour_losses(
 
 
 def centred(advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
-    """Remove each channel's mean: what all states share is the critic's error, not the actions'.
+    """Remove each channel's mean at each imagined step: what all states there share is the critic's
+    error, not the actions'.
 
     With an exact critic it is 0 already. A critic that still lags behind a dense reward would give
     every sampled action a positive advantage, and the policy would lose its entropy on noise.
     """
-    return advantage - jnp.mean(advantage, axis=(1, 2), keepdims=True)
+    return advantage - jnp.mean(advantage, axis=2, keepdims=True)
 
 
 def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C ..."]:
@@ -99,6 +98,33 @@ def channel_offset(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:
     """What is subtracted from each channel's reward: its running mean if it asks for that."""
     wanted = jnp.array([c.centre for c in setup.channels])
     return jnp.where(wanted, magnitudes.value, 0.0)
+
+
+def channel_returns(
+    setup: Setup,
+    reward: Float[Array, "C H N"],
+    discount: Float[Array, "H N"],
+    values: Float[Array, "C H1 N"],
+    weight: Float[Array, "H N"],
+) -> Float[Array, "C H N"]:
+    """λ-returns of every channel, from values relative to the channel's level.
+
+    An episode's end, worth 0, is then worth as much as an average state (after relative value
+    iteration, Abounadi et al. 2001). Without it a policy that ends up where rewards are above what
+    is imagined on average shuns every end.
+    """
+    onward = values - channel_level(setup, values[:, :-1], weight)[:, None, None]
+    returns = jax.vmap(lambda_return, (0, None, 0, None))
+    return returns(reward, discount, onward, setup.config.lambda_)
+
+
+def channel_level(
+    setup: Setup, values: Float[Array, "C H N"], weight: Float[Array, "H N"]
+) -> Float[Array, " C"]:
+    """What is subtracted from each channel's values: their mean if its reward is centred."""
+    wanted = jnp.array([c.centre for c in setup.channels])
+    mean = jnp.sum(weight * values, axis=(1, 2)) / jnp.maximum(jnp.sum(weight), 1e-8)
+    return jnp.where(wanted, mean, 0.0)
 
 
 def channel_scale(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:

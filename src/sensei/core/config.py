@@ -99,7 +99,8 @@ class AgentConfig:
     """The actor's learning rate, as a multiple of ``learning_rate``."""
     centre_rewards: bool = False
     """Subtract its running mean over what is imagined from every reward of the agent's own (after
-    Naik et al. 2024, Reward Centering): no constant added to R_ψ changes anything. A policy that
-    ends up where rewards are above that mean still loses by an episode's end."""
+    Naik et al. 2024, Reward Centering), and from the values that its returns end with theirs
+    (relative value iteration, Abounadi et al. 2001). No constant added to R_ψ changes anything, and
+    an episode's end is worth an average state."""
     task_weight: float = 0.0
     """χ: weight of the task reward during exploration, the same on both sides of the gate."""

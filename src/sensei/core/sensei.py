@@ -20,7 +20,8 @@ class Channel(eqx.Module):
     ``reward`` maps an imagined rollout to the reward of each transition, (H, N). The two weights
     apply where the gate says explore and where it says go. With ``normalise`` the reward is divided
     by its running mean, for rewards of arbitrary and shrinking scale; with ``centre`` the mean is
-    subtracted first, for rewards of arbitrary offset.
+    subtracted first, for rewards of arbitrary offset, and an episode's end is worth an average
+    state.
     """
 
     name: str = eqx.field(static=True)
