@@ -22,6 +22,7 @@ from sensei.core.behaviour import (
     channel_offset,
     channel_returns,
     channel_scale,
+    over_states,
 )
 from sensei.core.config import AgentConfig
 from sensei.core.imagination import Rollout
@@ -210,6 +211,13 @@ def test_only_values_of_the_agents_own_rewards_have_a_level(method: str) -> None
     own = [c.name != "task" for c in setup.channels]
     np.testing.assert_allclose(level, 5.0 * np.array(own, float))
     assert not channel_level(setup_of(method), values, jnp.ones((2, 1))).any()
+
+
+def test_what_follows_an_end_counts_nothing() -> None:
+    """(1·1 + ½·4)/1½ = 2, whatever is imagined of the state that cannot be reached."""
+    weight = jnp.array([[1.0, 0.0], [0.5, 0.0]])
+    assert float(over_states(jnp.array([[1.0, 50.0], [4.0, -9.0]]), weight)) == 2.0
+    assert float(over_states(jnp.ones((2, 2)), jnp.zeros((2, 2)))) == 0.0
 
 
 def test_an_end_is_worth_an_average_state_where_rewards_are_centred() -> None:

@@ -71,8 +71,8 @@ def behaviour_losses(
     }
     for i, c in enumerate(setup.channels):
         metrics |= {
-            f"channel/{c.name}_reward": jnp.mean(raw[i]),
-            f"channel/{c.name}_return": jnp.mean(returns[i]),
+            f"channel/{c.name}_reward": over_states(raw[i], weight),
+            f"channel/{c.name}_return": over_states(returns[i], weight),
             f"channel/{c.name}_range": scale[i, 0, 0],
             f"channel/{c.name}_advantage": jnp.mean(jnp.abs(advantage[i])),
         }
@@ -123,8 +123,12 @@ def channel_level(
 ) -> Float[Array, " C"]:
     """What is subtracted from each channel's values: their mean if its reward is centred."""
     wanted = jnp.array([c.centre for c in setup.channels])
-    mean = jnp.sum(weight * values, axis=(1, 2)) / jnp.maximum(jnp.sum(weight), 1e-8)
-    return jnp.where(wanted, mean, 0.0)
+    return jnp.where(wanted, over_states(values, weight), 0.0)
+
+
+def over_states(x: Float[Array, "*c H N"], weight: Float[Array, "H N"]) -> Float[Array, "*c"]:
+    """Mean over imagined states, each as often as it is reached: none that follow an end."""
+    return jnp.sum(weight * x, axis=(-2, -1)) / jnp.maximum(jnp.sum(weight), 1e-8)
 
 
 def channel_scale(setup: Setup, magnitudes: RunningMean) -> Float[Array, " C"]:
