@@ -11,7 +11,6 @@ object that few pairs show can lie anywhere between the grades around it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import tyro
 
 from sensei.core.reward_model import judge_with
 from sensei.data.episodes import EpisodeStore
+from sensei.data.rises import Judge
 from sensei.envs import make_adapter
 from sensei.fields import updated
 from sensei.presets import RunConfig
@@ -64,9 +64,7 @@ def of_run(run: Path) -> dict[str, Any]:
     } | by_place(store, judge)
 
 
-def by_place(
-    store: EpisodeStore, judge: Callable[[dict[str, np.ndarray]], np.ndarray]
-) -> dict[str, Any]:
+def by_place(store: EpisodeStore, judge: Judge) -> dict[str, Any]:
     """Quartiles of R_ψ of the rows of each grade, and of those before the bit goes on."""
     score, bit = store.column("score"), store.column("vector")[..., 0] > 0.5
     reset = store.column("is_first")

@@ -84,7 +84,6 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--solve.env-steps", "0"], "solve.offline_updates"),
         (["tiny", "--explore.offline-updates", "5"], "--explore.keep-collected"),
         (["tiny", "--explore.rise-share", "1"], "explore.rise_share is 1.0: give 0 or more"),
-        (["tiny", "--solve.rise-share", "-1"], "solve.rise_share is -1.0: give 0 or more"),
         (["tiny", "--explore.keep-collected", "true"], "--explore.no-keep-collected"),
         (["tiny", "--config", "nowhere.yaml"], "nowhere.yaml"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from sensei.data import rises
 from sensei.data.episodes import EpisodeStore
 from sensei.data.replay import Replay
-from sensei.data.rises import ANY, RISE, SMALLEST, Judge, Rises, draw
+from sensei.data.rises import RISE, Rises, draw
 
 FIELDS = {"vector": ((1,), np.float32), "is_first": ((), np.bool_)}
 STREAMS = 2
@@ -23,9 +23,9 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rises, "BLOCK", 8)
 
 
-def judge(factor: float = 1.0) -> Judge:
+def judge(obs: dict[str, np.ndarray]) -> np.ndarray:
     """The vector is R_ψ."""
-    return Judge(lambda rows: factor * rows["vector"][:, 0], ("vector",), SMALLEST)
+    return obs["vector"][:, 0]
 
 
 def filled(
@@ -54,19 +54,19 @@ def test_rises_are_found_in_whole_blocks_also_between_two_of_them(tmp_path: Path
     wanted = [(0, 3), (1, 8), (1, 15), (0, 17)]
     store = filled(tmp_path, 23, steps_up_at(*wanted))
     found = Rises(store)
-    found.look(judge())
+    found.look(judge)
     assert places(found) == wanted[:3]
     assert found.held()["before"].tolist() == [0, 0, 1]
     assert found.held()["after"].tolist() == [1, 1, 2]
     store.append({"vector": np.ones((2, 1), np.float32), "is_first": np.zeros(2, bool)})
-    found.look(judge())
+    found.look(judge)
     assert wanted[3] in places(found)
 
 
 def test_neither_a_reset_nor_a_fall_nor_a_small_change_is_a_rise(tmp_path: Path) -> None:
     store = filled(tmp_path, 40, lambda env, row: float(20 <= row < 30) + 0.2 * (row % 2))
     found = Rises(store)
-    found.look(judge())
+    found.look(judge)
     assert places(found) == []
 
 
@@ -80,9 +80,9 @@ def test_judged_at_once_or_bit_by_bit_it_is_the_same(tmp_path: Path, max_gb: flo
     for row in range(300):
         seen = values[:, row, None].astype(np.float32)
         store.append({"vector": seen, "is_first": np.full(STREAMS, row % 20 == 0)})
-        steady.look(judge())
+        steady.look(judge)
     late = Rises(store)
-    late.look(judge())
+    late.look(judge)
     assert (store.oldest > 0) == (max_gb < 1.0)
     assert late.held().tolist() == steady.held().tolist()
     assert len(late.held()) > 20
@@ -108,7 +108,7 @@ def test_a_share_of_the_windows_hold_a_rise_that_is_not_their_first_row(tmp_path
     first = filled(tmp_path / "a", 400, steps_up_at((1, 203)))
     last = filled(tmp_path / "b", 400, steps_up_at((0, 2), (0, 399)))
     replay, rng = Replay([first, last], 0.5), np.random.default_rng(0)
-    replay.look(judge())
+    replay.look(judge)
     found = []
     for _ in range(50):
         rows = replay.sample(rng, 8, 6)["vector"][..., 0]
@@ -120,7 +120,7 @@ def test_a_share_of_the_windows_hold_a_rise_that_is_not_their_first_row(tmp_path
 def test_without_rises_or_a_share_everything_is_uniform(tmp_path: Path) -> None:
     store = filled(tmp_path, 100, steps_up_at((0, 50)))
     plain, shared, unseen = Replay([store]), Replay([store], 0.0), Replay([store], 0.5)
-    shared.look(judge())
+    shared.look(judge)
     batches = [r.sample(np.random.default_rng(0), 8, 6) for r in (plain, shared, unseen)]
     for name in batches[0]:
         for other in batches[1:]:
@@ -129,29 +129,7 @@ def test_without_rises_or_a_share_everything_is_uniform(tmp_path: Path) -> None:
 
 def test_what_was_judged_is_forgotten_with_the_judge(tmp_path: Path) -> None:
     replay = Replay([filled(tmp_path, 100, steps_up_at((0, 50)))], 0.5)
-    replay.look(judge())
+    replay.look(judge)
     replay.forget_rises()
-    replay.look(judge(factor=0.0))
+    replay.look(lambda obs: np.zeros(len(obs["vector"])))
     assert not len(replay.rises[0].held())
-
-
-def test_any_rise_of_a_reward_counts_and_nothing_else_is_read(tmp_path: Path) -> None:
-    """A reward of .01 after a penalty; the picture, which is large, stays where it is."""
-    fields = FIELDS | {"image": ((2, 2, 3), np.uint8), "reward": ((), np.float32)}
-    store = EpisodeStore(tmp_path, fields, 1, 1.0)
-    for row in range(16):
-        rows = {"vector": np.zeros((1, 1), np.float32), "image": np.zeros((1, 2, 2, 3), np.uint8)}
-        reward = np.array([{5: -1.0, 9: 0.01}.get(row, 0.0)], np.float32)
-        store.append(rows | {"is_first": np.array([row == 0]), "reward": reward})
-    read: list[set[str]] = []
-
-    def reward_of(rows: dict[str, np.ndarray]) -> np.ndarray:
-        read.append(set(rows))
-        return rows["reward"]
-
-    found = Rises(store)
-    found.look(Judge(reward_of, ("reward", "rewards"), ANY))
-    assert places(found) == [(0, 6), (0, 9)]
-    assert read == [{"reward"}, {"reward"}]
-    np.testing.assert_allclose(found.held()["before"], [-1.0, 0.0])
-    np.testing.assert_allclose(found.held()["after"], [0.0, 0.01], rtol=1e-6)

@@ -138,13 +138,6 @@ def test_rises_count_only_where_they_are_drawn(
     assert explore.settings.get("explore.rise_share") == kept
 
 
-@pytest.mark.parametrize(("share", "kept"), [(0.5, 0.5), (0.0, None)])
-def test_solve_says_nothing_of_rises_that_are_not_drawn(share: float, kept: float | None) -> None:
-    config = with_dotted(preset("tiny"), {"solve.rise_share": share})
-    solve = next(step for step in plan(config) if step.kind == "solve")
-    assert solve.settings.get("solve.rise_share") == kept
-
-
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     settings = {step.kind: step.settings for step in plan(preset())}
     assert "env.processes" not in settings["explore"]

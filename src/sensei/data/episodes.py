@@ -8,7 +8,7 @@ mention does not exist, so a crash between two flushes loses rows and never corr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,8 @@ class EpisodeStore:
             views[name][:, offset] = array
         self._steps += 1
 
-    def window(
-        self, env: int, start: int, length: int, fields: Collection[str] = ()
-    ) -> dict[str, np.ndarray]:
-        """Copy rows ``start`` to ``start + length`` of one stream: each field [T, ...], or those of
-        ``fields`` that the rows have."""
+    def window(self, env: int, start: int, length: int) -> dict[str, np.ndarray]:
+        """Copy rows ``start`` to ``start + length`` of one stream: each field [T, ...]."""
         if not (0 <= env < self.num_envs and self.oldest <= start <= start + length <= self._steps):
             raise SenseiError(
                 f"window env={env} rows {start}:{start + length} is outside the store's "
@@ -156,7 +153,6 @@ class EpisodeStore:
         out = {
             name: np.empty((length, *shape), dtype)
             for name, (shape, dtype) in self.layout.fields.items()
-            if not fields or name in fields
         }
         self._copy(env, start, out)
         return out

@@ -24,7 +24,7 @@ LEARNER_FIELDS = (
 
 class Replay:
     """Uniform over the windows of all its stores, so a store counts by its size; but for a share of
-    each batch that is windows through rises."""
+    each batch that is windows through rises of R_ψ."""
 
     def __init__(self, stores: Sequence[EpisodeStore], rise_share: float = 0.0) -> None:
         """``stores`` share their fields; the last one may grow while it is sampled."""

@@ -1,15 +1,13 @@
-"""Where R_ψ, or a task's reward, rises: the moments of a replay at which something came into sight
-or was done.
+"""Where R_ψ rises: the moments of a replay at which something came into sight or was done.
 
 What matters most happens least: of 1,600 random actions in KeyChest one picks up the key. A world
 model that replays such a moment as rarely as it happens does not learn what leads to it
 (results/keychest/README.md), so a share of every batch is windows through rises
-(``explore.rise_share``, ``solve.rise_share``).
+(``explore.rise_share``).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,24 +18,13 @@ from sensei.data.episodes import EpisodeStore
 SMALLEST = 0.25
 """Smallest rise within a step that counts, in standard deviations of R_ψ on D_init. Ours: a key
 that comes into sight is worth 1.0 (results/labels/keychest-grades.json)."""
-ANY = 1e-6
-"""The same for a task's reward, whose scale is the environment's: whatever is not rounding."""
 BLOCK = 64
 """Rows of every stream that are judged at once, each with the one before it."""
 RISE = np.dtype([("env", "i8"), ("row", "i8"), ("before", "f8"), ("after", "f8")])
-"""Stream and row at which what is judged has risen, and its value on both sides."""
+"""Stream and row at which R_ψ has risen, and R_ψ on both sides."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """What a row is worth."""
-
-    value: Callable[[dict[str, np.ndarray]], np.ndarray]
-    """n rows of a stream → what each is worth, (n,); n is the same at every call."""
-    fields: tuple[str, ...]
-    """What it wants to know of a row, as far as the store has it."""
-    smallest: float
-    """Smallest rise within a step that counts."""
+Judge = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""Observations of n rows → R_ψ of each, (n,); n is the same at every call."""
 
 
 class Rises:
@@ -67,11 +54,10 @@ class Rises:
         stop = (self.blocks + 1) * BLOCK
         start = max(stop - BLOCK - 1, self.store.oldest)
         streams = range(self.store.num_envs)
-        fields = (*judge.fields, "is_first")
-        rows = [self.store.window(env, start, stop - start, fields) for env in streams]
+        rows = [self.store.window(env, start, stop - start) for env in streams]
         reward = np.stack([_judged(judge, r) for r in rows])
         resets = np.stack([r["is_first"][1:] for r in rows])
-        env, at = np.nonzero((np.diff(reward) >= judge.smallest) & ~resets)
+        env, at = np.nonzero((np.diff(reward) >= SMALLEST) & ~resets)
         found = np.zeros(len(env), RISE)
         found["env"], found["row"] = env, start + at + 1
         found["before"], found["after"] = reward[env, at], reward[env, at + 1]
@@ -83,8 +69,8 @@ def draw(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Draw ``count`` rises of several stores, each with its store's number; none if there are none.
 
-    First a level, uniformly between the lowest and the highest value of a rise; then one of the
-    rises that pass it. So what few rises pass is drawn as often as what many do.
+    First a level, uniformly between the lowest and the highest R_ψ of a rise; then one of the rises
+    that pass it. So what few rises pass is drawn as often as what many do.
     """
     every = np.concatenate(rises)
     if not len(every):
@@ -98,7 +84,7 @@ def draw(
 
 
 def _judged(judge: Judge, rows: dict[str, np.ndarray]) -> Float[np.ndarray, " n"]:
-    """Judge one stream's rows; the last is repeated until they are as many as always."""
+    """R_ψ of one stream's rows; the last is repeated until they are as many as always."""
     n = len(rows["is_first"])
     at = np.minimum(np.arange(BLOCK + 1), n - 1)
-    return judge.value({name: rows[name][at] for name in judge.fields if name in rows})[:n]
+    return judge({name: rows[name][at] for name in ("image", "vector") if name in rows})[:n]

@@ -22,7 +22,6 @@ from sensei.data.images import encode_png
 from sensei.data.label_store import LabelStore
 from sensei.data.records import Frame
 from sensei.data.replay import Replay
-from sensei.data.rises import ANY, SMALLEST, Judge
 from sensei.envs.contract import row_fields
 from sensei.envs.pool import EnvPool
 from sensei.run import relabel, saving
@@ -57,8 +56,7 @@ class Job:
     prefill: int = 0
     """Steps by random actions before the first update."""
     rise_share: float = 0.0
-    """Share of a batch's windows that go through a rise of R_ψ, or of the task's reward where the
-    learner has no R_ψ."""
+    """Share of a batch's windows that go through a rise of R_ψ."""
     offline_updates: int = 0
     """Updates before the first step."""
     save_every: int = 5_000
@@ -251,14 +249,9 @@ class Loop:
         self.updates += 1
 
     def _find_rises(self) -> None:
-        if self.learner and self.replay.rise_share:
-            self.replay.look(self._judge(self.learner.reward_model))
-
-    def _judge(self, model: RewardModel | None) -> Judge:
-        if model is not None:
-            return Judge(judge_with(model), ("image", "vector"), SMALLEST)
-        spec, task = self.pool.spec, self.job.task
-        return Judge(lambda rows: task_reward(rows, spec, task), ("reward", "rewards"), ANY)
+        model = self.learner and self.learner.reward_model
+        if model is not None and self.replay.rise_share:
+            self.replay.look(judge_with(model))
 
     def _train_offline(self, progress: Progress, asked: Interrupts) -> None:
         while self.learner and self.updates < self.job.offline_updates:

@@ -118,7 +118,10 @@ class ExploreConfig:
 
     def __post_init__(self) -> None:
         """Reject updates from nothing, and questions about nothing."""
-        check_share("explore.rise_share", self.rise_share)
+        if not 0.0 <= self.rise_share < 1.0:
+            raise UsageError(
+                f"explore.rise_share is {self.rise_share}: give 0 or more, and less than 1, say 0.5"
+            )
         if self.online_every < 0 or self.online_pairs < 1:
             raise UsageError(
                 f"explore.online_every is {self.online_every} and explore.online_pairs "
@@ -141,12 +144,6 @@ class ExploreConfig:
         if not self.online_every:
             return 0
         return max(0, -(-self.env_steps // self.online_every) - 2)
-
-
-def check_share(field: str, share: float) -> None:
-    """Reject a batch of which nothing is uniform, or more than all is not."""
-    if not 0.0 <= share < 1.0:
-        raise UsageError(f"{field} is {share}: give 0 or more, and less than 1, say 0.5")
 
 
 def check_online(
@@ -186,14 +183,10 @@ class SolveConfig:
     """Start from exploration's replay, or from an empty one."""
     offline_updates: int = 0
     """Updates before the first environment step."""
-    rise_share: float = 0.0
-    """Share of each batch that is windows through a rise of the task's reward, drawn by how rare it
-    is; 0 (published): all of it is uniform."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:
         """Reject what would learn nothing, from nothing, or twice."""
-        check_share("solve.rise_share", self.rise_share)
         if len(set(self.tasks)) < len(self.tasks):
             raise UsageError(
                 f"--task names one task twice ({' '.join(self.tasks)}): give each once"

@@ -41,7 +41,6 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             env_steps=solve.env_steps,
             train_ratio=solve.train_ratio,
             offline_updates=solve.offline_updates,
-            rise_share=solve.rise_share,
             save_every=solve.save_every,
             replay_gb=config.explore.replay_gb,
         )
