@@ -275,3 +275,21 @@ def test_a_task_with_an_empty_replay(commands: Commands, copy: Path) -> None:
     assert summary["env_steps"] == 100
     # It has to wait for its first own windows of 8 rows, and then catches up.
     assert abs(summary["updates"] - 100 * 2.0 / 16) <= 2
+
+
+@pytest.mark.parametrize("policy", ["fresh", "explorer"])
+def test_a_task_begins_with_the_policy_that_was_asked_for(
+    commands: Commands, copy: Path, policy: str
+) -> None:
+    """Twenty steps are too few for an update, so what it began with is what it ends with."""
+    words = ["--solve.policy", policy, "--solve.env-steps", 20, "--solve.train-ratio", 0.01]
+    commands("solve", "--dir", copy, *words, "--force")
+    assert Workspace(copy).summary("solve/task")["updates"] == 0
+    explorer, begun = (
+        {name: array for name, array in saved.items() if ".agent.actor" in name}
+        for stage in ("explore", "solve/task")
+        for saved in [safetensors.numpy.load_file(copy / stage / "checkpoint.safetensors")]
+    )
+    assert explorer.keys() == begun.keys() and len(begun) > 2
+    same = [np.array_equal(explorer[name], begun[name]) for name in begun]
+    assert all(same) == (policy == "explorer")

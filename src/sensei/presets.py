@@ -68,6 +68,11 @@ class RunConfig:
                 "labels: give --generations 1, or another --method"
             )
 
+        if self.solve.policy == "explorer" and self.explore.method in ("random", "ppo"):
+            raise UsageError(
+                f"solve.policy is 'explorer', but method {self.explore.method!r} learns no policy "
+                "while it explores: give --solve.policy fresh, or another --method"
+            )
         if self.explore.online_every:
             kinds = (self.annotator.kind, *self.annotator.members)
             check_online(self.explore, self.distill, self.uses_reward, kinds)

@@ -138,6 +138,13 @@ def test_rises_count_only_where_they_are_drawn(
     assert explore.settings.get("explore.rise_share") == kept
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("explorer", "explorer"), ("fresh", None)])
+def test_solve_says_nothing_of_a_policy_that_is_fresh(policy: str, kept: str | None) -> None:
+    config = with_dotted(preset("tiny"), {"solve.policy": policy})
+    solve = next(step for step in plan(config) if step.kind == "solve")
+    assert solve.settings.get("solve.policy") == kept
+
+
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     settings = {step.kind: step.settings for step in plan(preset())}
     assert "env.processes" not in settings["explore"]

@@ -183,6 +183,8 @@ class SolveConfig:
     """Start from exploration's replay, or from an empty one."""
     offline_updates: int = 0
     """Updates before the first environment step."""
+    policy: Literal["fresh", "explorer"] = "fresh"
+    """What a task's policy begins as: untrained (published), or as a copy of exploration's."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:

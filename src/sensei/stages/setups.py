@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from sensei.core.actor_critic import Actor
 from sensei.core.agent import Setup, TrainState, make_agent, make_state
 from sensei.core.methods import method_channels, method_gate, task
 from sensei.core.reward_model import RewardModel
@@ -68,10 +69,21 @@ def explored_world_model(
     config: RunConfig, spec: EnvSpec, workspace: Workspace, key: str
 ) -> WorldModel:
     """The world model that the explore stage ``key`` left."""
+    return _explored_part(config, spec, workspace, key, "world_model")
+
+
+def explored_actor(config: RunConfig, spec: EnvSpec, workspace: Workspace, key: str) -> Actor:
+    """The policy that the explore stage ``key`` left."""
+    return _explored_part(config, spec, workspace, key, "actor")
+
+
+def _explored_part(
+    config: RunConfig, spec: EnvSpec, workspace: Workspace, key: str, part: str
+) -> Any:
     setup = exploration_setup(config, spec, config.explore.method)
-    like = fresh_state(setup, 0).agent.world_model
+    like = getattr(fresh_state(setup, 0).agent, part)
     path = workspace.folder(key) / "checkpoint.safetensors"
-    return checkpoint.load_part(path, like, "['state'].agent.world_model")
+    return checkpoint.load_part(path, like, f"['state'].agent.{part}")
 
 
 def blank_reward_model(config: RunConfig, obs: ObsSpec) -> RewardModel:

@@ -16,6 +16,7 @@ from sensei.run.loop import Learner
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import (
     earlier_episodes,
+    explored_actor,
     explored_world_model,
     fresh_state,
     job,
@@ -83,5 +84,7 @@ def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
         model = explored_world_model(config, spec, workspace, explored)
         heads = {name: model.rewards[name] for name in setup.heads}
         agent = state.agent.replace(world_model=model.with_rewards(heads))
+        if config.solve.policy == "explorer":
+            agent = agent.replace(actor=explored_actor(config, spec, workspace, explored))
         state = make_state(setup, agent, key=jax.random.key(seed + 1, impl="rbg"))
     return Learner(setup, state, sources=sources)
