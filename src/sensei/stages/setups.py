@@ -47,10 +47,16 @@ def _shaping(config: RunConfig, method: str) -> tuple[str, ...]:
 
 
 def task_setup(config: RunConfig, spec: EnvSpec, name: str) -> Setup:
-    """What solving a task trains: its reward is the only channel."""
-    heads = ("task", *spec.rewards)
-    channels = (task(name=name),)
-    return Setup(env=spec, config=config.agent, channels=channels, heads=heads, shaping=(name,))
+    """What solving a task trains: its reward is the only channel. The world model goes on as it
+    began, so R_ψ still shapes it where it did."""
+    own = ("semantic",) if config.uses_reward else ()
+    return Setup(
+        env=spec,
+        config=config.agent,
+        channels=(task(name=name),),
+        heads=("task", *spec.rewards, *own),
+        shaping=tuple(dict.fromkeys((name, *_shaping(config, config.explore.method)))),
+    )
 
 
 def fresh_state(setup: Setup, seed: int) -> TrainState:
@@ -99,6 +105,18 @@ def load_reward_model(
     """The R_ψ that the distill stage ``key`` left."""
     path = workspace.folder(key) / "reward.safetensors"
     return checkpoint.load(path, blank_reward_model(config, spec.obs))[0]
+
+
+def explored_reward_model(
+    config: RunConfig, spec: EnvSpec, workspace: Workspace, key: str
+) -> RewardModel | None:
+    """The R_ψ that the explore stage ``key`` ended with; None where its method has none."""
+    if not config.uses_reward:
+        return None
+    learned = stage_key("distill", generation_of(key))
+    return load_reward_model(
+        config, spec, workspace, key if config.explore.online_every else learned
+    )
 
 
 def stage_seed(config: RunConfig, key: str) -> int:

@@ -17,6 +17,7 @@ from sensei.run.workspace import Workspace
 from sensei.stages.setups import (
     earlier_episodes,
     explored_actor,
+    explored_reward_model,
     explored_world_model,
     fresh_state,
     job,
@@ -42,6 +43,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             env_steps=solve.env_steps,
             train_ratio=solve.train_ratio,
             offline_updates=solve.offline_updates,
+            rise_share=config.explore.rise_share if config.uses_reward else 0.0,
             save_every=solve.save_every,
             replay_gb=config.explore.replay_gb,
         )
@@ -87,4 +89,5 @@ def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
         if config.solve.policy == "explorer":
             agent = agent.replace(actor=explored_actor(config, spec, workspace, explored))
         state = make_state(setup, agent, key=jax.random.key(seed + 1, impl="rbg"))
-    return Learner(setup, state, sources=sources)
+    reward_model = explored_reward_model(config, spec, workspace, explored)
+    return Learner(setup, state, reward_model, sources)
