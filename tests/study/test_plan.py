@@ -77,3 +77,27 @@ def test_a_preset_gives_each_method_its_own_values() -> None:
     sensei, p2e = (run.job.config for run in members(study))
     assert (sensei.explore.rise_share, p2e.explore.rise_share) == (0.5, 0.0)
     assert sensei.explore.keep_collected and not p2e.explore.keep_collected
+
+
+def test_runs_that_solve_one_exploration_differently_share_it() -> None:
+    """Also where the method has no labels; and the first seed's runs come before the next seed."""
+    conditions = ("default", "explorer:solve.policy=explorer")
+    jobs = with_shared(members(dataclasses.replace(BASE, conditions=conditions)))
+    names = [job.name for job in jobs]
+    assert names.index("runs/tiny-p2e-explorer-seed0") < 6
+    shared = {job.name: job for job in jobs if job.name.startswith("shared/")}
+    assert [job.until for job in shared.values()] == ["explore"] * 4
+    assert [len(job.steps) for job in shared.values()] == [4, 1, 4, 1]
+    for method in BASE.methods:
+        fresh, explorer = (
+            next(j for j in jobs if j.name == f"runs/tiny-{group}-seed1")
+            for group in (method, f"{method}-explorer")
+        )
+        assert fresh.parent == explorer.parent and fresh.parent in shared
+        assert [step.kind for step in explorer.own_steps] == ["solve", "evaluate"]
+
+
+def test_what_ends_with_exploration_does_not_share_it() -> None:
+    conditions = ("default", "explorer:solve.policy=explorer")
+    study = dataclasses.replace(BASE, conditions=conditions, until="explore")
+    assert [run.group for run in members(study)] == ["sensei", "p2e"] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -18,8 +19,8 @@ from sensei.stages.pipeline import Step, plan, until
 from sensei.study.config import Condition, StudyConfig, read_condition
 from sensei.types import UsageError
 
-_SHARED = ("collect", "annotate", "distill")
-"""Stages that do not depend on how the agent explores."""
+_SHARED = ("collect", "distill", "explore")
+"""Stages, those of the first generation, after which the ways of several runs may part."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,18 @@ class Job:
     """Kind of its last stage."""
     parent: str = ""
     """Name of the job whose finished stages it begins with; empty when it begins with nothing."""
+    inherited: int = 0
+    """How many of its stages these are."""
 
     @property
     def steps(self) -> list[Step]:
         """Its stages in order."""
         return until(plan(self.config), self.until)
+
+    @property
+    def own_steps(self) -> list[Step]:
+        """The stages that it makes itself."""
+        return self.steps[self.inherited :]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,42 +84,41 @@ def members(study: StudyConfig) -> list[Member]:
 
 
 def with_shared(members: Iterable[Member]) -> list[Job]:
-    """Return every job in an order in which parents come first.
+    """Return every job, each parent right before the first run that needs it.
 
-    Two runs with the same labels share D_init, labels and R_ψ; two with different labels on the
-    same D_init share that. What only one run needs, it makes itself.
+    Runs with the same labels share D_init, labels and R_ψ; those with other labels on the same
+    D_init share that; those that solve one exploration in different ways share all of it. What only
+    one run needs, it makes itself.
     """
     jobs = [member.job for member in members]
-    labelled = [job for job in jobs if job.config.uses_reward]
     users: dict[str, set[str]] = {}
-    for job in labelled:
-        users.setdefault(_shared_name(job, 1), set()).add(_shared_name(job, 3))
-        users.setdefault(_shared_name(job, 3), set()).add(job.name)
-    shared: dict[str, Job] = {}
-    for job in labelled:
-        for depth in (1, 3):
-            name = _shared_name(job, depth)
-            if len(users[name]) > 1 and name not in shared:
-                # The labels of a later generation are the run's own.
-                config = dataclasses.replace(job.config, generations=1)
-                config = _placed(config, _root(job) / name)
-                shared[name] = Job(name, config, _SHARED[depth - 1], _parent(job, shared, depth))
-    runs = [dataclasses.replace(job, parent=_parent(job, shared, 4)) for job in jobs]
-    return [*shared.values(), *runs]
+    for job in jobs:
+        chain = [*_beginnings(job), job.name]
+        for parent, child in itertools.pairwise(chain):
+            users.setdefault(parent, set()).add(child)
+    found: dict[str, Job] = {}
+    for job in jobs:
+        parent: dict[str, Any] = {}
+        for name, made in _beginnings(job).items():
+            if len(users[name]) == 1:
+                continue
+            # The labels of a later generation are the run's own.
+            config = dataclasses.replace(job.config, generations=1)
+            config = _placed(config, _root(job) / name)
+            found.setdefault(name, Job(name, config, job.steps[made - 1].kind, **parent))
+            parent = {"parent": name, "inherited": made}
+        found[job.name] = dataclasses.replace(job, **parent)
+    return list(found.values())
 
 
-def _parent(job: Job, shared: dict[str, Job], depth: int) -> str:
-    """The deepest shared job above one that shares ``depth`` stages."""
-    if not job.config.uses_reward:
-        return ""
-    above = [_shared_name(job, at) for at in (3, 1) if at < depth]
-    return next((name for name in above if name in shared), "")
-
-
-def _shared_name(job: Job, depth: int) -> str:
-    config = job.config
-    steps = plan(config)[:depth]
-    return f"shared/{_slug(config.env.name)}-seed{config.seed}-{_digest(steps)[:8]}"
+def _beginnings(job: Job) -> dict[str, int]:
+    """Names of the jobs that could make its first stages, and how many those are, ascending."""
+    steps, place = job.steps, f"shared/{_slug(job.config.env.name)}-seed{job.config.seed}"
+    return {
+        f"{place}-{_digest(steps[:made])[:8]}": made
+        for made, step in enumerate(steps[:-1], 1)
+        if step.key in _SHARED
+    }
 
 
 def _digest(steps: Iterable[Step]) -> str:

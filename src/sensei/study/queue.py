@@ -119,8 +119,8 @@ class Queue:
     def _begin(self, job: Job, core: int | None) -> subprocess.Popen[bytes]:
         folder = self.root / job.name
         if job.parent and not folder.exists():
-            parent = next(other for other in self.jobs if other.name == job.parent)
-            fork(Workspace(self.root / job.parent), folder, [step.key for step in parent.steps])
+            inherited = [step.key for step in job.steps[: job.inherited]]
+            fork(Workspace(self.root / job.parent), folder, inherited)
         log = log_of(self.root, job)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file, _on_core(core):

@@ -27,8 +27,8 @@ def is_done(job: Job) -> bool:
 
 
 def env_steps_wanted(job: Job) -> int:
-    """Environment steps of the stages that take long: explore and solve."""
-    return sum(_wanted(job.config, step) for step in job.steps)
+    """Environment steps of its own stages that take long: explore and solve."""
+    return sum(_wanted(job.config, step) for step in job.own_steps)
 
 
 def env_steps_done(job: Job) -> int:
@@ -36,7 +36,7 @@ def env_steps_done(job: Job) -> int:
     workspace = Workspace(job.config.dir)
     if not workspace.exists():
         return 0
-    return sum(_made(workspace, job.config, step) for step in job.steps)
+    return sum(_made(workspace, job.config, step) for step in job.own_steps)
 
 
 def _wanted(config: RunConfig, step: Step) -> int:
