@@ -98,16 +98,16 @@ def with_shared(members: Iterable[Member]) -> list[Job]:
             users.setdefault(parent, set()).add(child)
     found: dict[str, Job] = {}
     for job in jobs:
-        parent: dict[str, Any] = {}
+        begins_with: dict[str, Any] = {}
         for name, made in _beginnings(job).items():
             if len(users[name]) == 1:
                 continue
             # The labels of a later generation are the run's own.
             config = dataclasses.replace(job.config, generations=1)
             config = _placed(config, _root(job) / name)
-            found.setdefault(name, Job(name, config, job.steps[made - 1].kind, **parent))
-            parent = {"parent": name, "inherited": made}
-        found[job.name] = dataclasses.replace(job, **parent)
+            found.setdefault(name, Job(name, config, job.steps[made - 1].kind, **begins_with))
+            begins_with = {"parent": name, "inherited": made}
+        found[job.name] = dataclasses.replace(job, **begins_with)
     return list(found.values())
 
 
