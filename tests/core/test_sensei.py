@@ -61,14 +61,22 @@ def test_advantage_is_normalised_by_the_explore_weights() -> None:
     np.testing.assert_allclose(scaled, went, rtol=1e-6)
 
 
-def test_each_step_of_each_channels_advantage_is_centred_by_itself() -> None:
-    """A critic that is 10 too low everywhere shows in no advantage; differences stay, and so do the
-    other step and the other channel: (10, 12) − 11, (3, 7) − 5 and (−1, 5) − 2."""
+@pytest.mark.parametrize(
+    ("centre", "expected"),
+    [(False, [[2.0, 4.0], [-5.0, -1.0]]), (True, [[-1.0, 1.0], [-2.0, 2.0]])],
+)
+def test_each_channels_advantage_is_centred_by_itself(
+    centre: bool, expected: list[list[float]]
+) -> None:
+    """A critic that is 10 too low everywhere shows in no advantage; differences stay, and so does
+    the other channel. (10, 12) and (3, 7) less 8 together, or less 11 and 5 step by step."""
+    setup = setup_of("fixed", config=dataclasses.replace(CONFIG, centre_rewards=centre))
+    setup = dataclasses.replace(setup, channels=setup.channels[:2])
     advantage = jnp.array([[[10.0, 12.0], [3.0, 7.0]], [[-1.0, 5.0], [-1.0, 5.0]]])
-    expected = [[[-1.0, 1.0], [-2.0, 2.0]], [[-3.0, 3.0], [-3.0, 3.0]]]
-    np.testing.assert_allclose(centred(advantage), expected)
+    expected_of_both = [expected, [[-3.0, 3.0], [-3.0, 3.0]]]
+    np.testing.assert_allclose(centred(setup, advantage), expected_of_both, atol=1e-6)
     lagging = advantage.at[0].add(10.0)
-    np.testing.assert_allclose(centred(lagging), centred(advantage))
+    np.testing.assert_allclose(centred(setup, lagging), centred(setup, advantage), atol=1e-6)
 
 
 def test_gate_compares_the_right_quantity() -> None:

@@ -54,7 +54,7 @@ def behaviour_losses(
     ends = jax.vmap(lambda r: quantiles(r, jnp.array([0.05, 0.95])))(returns)
     ranges = state.returns.update(ends)
     scale = return_range(ranges.value)[:, None, None]
-    advantage = centred(returns - values[:, :-1]) / scale
+    advantage = centred(setup, returns - values[:, :-1]) / scale
     interesting, threshold = apply_gate(setup, state.threshold, imagined, returns)
     mixed = sensei_advantage(
         advantage,
@@ -79,14 +79,17 @@ def behaviour_losses(
     return losses, Statistics(ranges, magnitudes, threshold), metrics
 
 
-def centred(advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
-    """Remove each channel's mean at each imagined step: what all states there share is the critic's
-    error, not the actions'.
+def centred(setup: Setup, advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
+    """Remove each channel's mean: what all states share is the critic's error, not the actions'.
 
     With an exact critic it is 0 already. A critic that still lags behind a dense reward would give
-    every sampled action a positive advantage, and the policy would lose its entropy on noise.
+    every sampled action a positive advantage, and the policy would lose its entropy on noise. Where
+    values are taken relative to their level, the mean depends on how many rewards are still to come
+    before the first of them, and is removed at each imagined step by itself.
     """
-    return advantage - jnp.mean(advantage, axis=2, keepdims=True)
+    by_step = jnp.array([c.centre for c in setup.channels])[:, None, None]
+    each = jnp.mean(advantage, axis=2, keepdims=True)
+    return advantage - jnp.where(by_step, each, jnp.mean(each, axis=1, keepdims=True))
 
 
 def channel_values(critics: MLP, feature: Float[Array, "*n f"]) -> Float[Array, "C ..."]:
