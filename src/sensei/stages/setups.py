@@ -87,7 +87,8 @@ def _explored_part(
     config: RunConfig, spec: EnvSpec, workspace: Workspace, key: str, part: str
 ) -> Any:
     setup = exploration_setup(config, spec, config.explore.method)
-    like = getattr(fresh_state(setup, 0).agent, part)
+    # Shapes are enough to read a checkpoint, and cost no compilation.
+    like = getattr(eqx.filter_eval_shape(lambda: fresh_state(setup, 0)).agent, part)
     path = workspace.folder(key) / "checkpoint.safetensors"
     return checkpoint.load_part(path, like, f"['state'].agent.{part}")
 
