@@ -84,6 +84,7 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--solve.env-steps", "0"], "solve.offline_updates"),
         (["tiny", "--explore.offline-updates", "5"], "--explore.keep-collected"),
         (["tiny", "--explore.rise-share", "1"], "explore.rise_share is 1.0: give 0 or more"),
+        (["tiny", "--explore.epsilon", "1"], "explore.epsilon is 1.0 and"),
         (
             ["tiny", "--method", "random", "--solve.policy", "explorer"],
             "'random' learns no policy while it explores: give --solve.policy fresh",

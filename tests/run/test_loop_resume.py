@@ -18,21 +18,23 @@ from sensei.run.metrics import read_metrics
 from sensei.types import Stopped
 
 AGENT = {"agent": True, "env_steps": 240, "prefill": 60, "train_ratio": 2.0, "label_frames": 60}
+INTERLUDES = AGENT | {"epsilon": 0.1, "epsilon_repeat": 4.0}
 CHANCE = {"env_steps": 240, "action_repeat": 3.0, "label_frames": 60}
+KINDS = [("agent", AGENT), ("interludes", INTERLUDES), ("chance", CHANCE)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What uninterrupted loops leave."""
     done = {}
-    for name, fields in (("agent", AGENT), ("chance", CHANCE)):
+    for name, fields in KINDS:
         folder = tmp_path_factory.mktemp(name)
         loop, _ = play(folder, **fields)
         done[name] = everything(folder) | {"summary": loop.summary()}
     return done
 
 
-@pytest.mark.parametrize(("name", "fields"), [("agent", AGENT), ("chance", CHANCE)])
+@pytest.mark.parametrize(("name", "fields"), KINDS)
 def test_same_seed_same_bytes(
     tmp_path: Path, whole: dict[str, dict[str, Any]], name: str, fields: dict[str, Any]
 ) -> None:
@@ -47,7 +49,7 @@ def test_another_seed_other_bytes(tmp_path: Path, whole: dict[str, dict[str, Any
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-@pytest.mark.parametrize(("name", "fields"), [("agent", AGENT), ("chance", CHANCE)])
+@pytest.mark.parametrize(("name", "fields"), KINDS)
 def test_stopped_at_any_round_and_continued(
     tmp_path: Path,
     whole: dict[str, dict[str, Any]],
@@ -112,7 +114,7 @@ def dying(after: int, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("flush", 1),
     ],
 )
-@pytest.mark.parametrize(("name", "fields"), [("agent", AGENT), ("chance", CHANCE)])
+@pytest.mark.parametrize(("name", "fields"), KINDS)
 def test_killed_anywhere_and_continued(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

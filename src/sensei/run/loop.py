@@ -28,7 +28,7 @@ from sensei.run import relabel, saving
 from sensei.run.compilation import fast_train_step
 from sensei.run.interrupts import Interrupts
 from sensei.run.metrics import Metrics
-from sensei.run.policies import AgentPolicy, RandomPolicy, Rows
+from sensei.run.policies import AgentPolicy, Interludes, RandomPolicy, Rows
 from sensei.run.progress import Progress
 from sensei.run.relabel import Relabel
 from sensei.run.strips import Strips
@@ -67,6 +67,10 @@ class Job:
     """Steps between the two moments that a label frame shows; 0: it shows one."""
     action_repeat: float = 1.0
     """Mean steps that a random action is held."""
+    epsilon: float = 0.0
+    """Chance, each time the agent chooses, that a random action is held instead."""
+    epsilon_repeat: float = 1.0
+    """Mean steps for which it is."""
     episodes_each: int = 0
     """Stop when every environment has finished this many episodes; 0: do not stop for that."""
     greedy: bool = False
@@ -108,6 +112,7 @@ class Loop:
         self.learner, self.labels = learner, labels
         self.rng = np.random.default_rng([job.seed, 1])
         self.random = RandomPolicy(pool.spec.action, pool.num_envs, job.action_repeat, self.rng)
+        self.interludes = Interludes(self.random, job.epsilon, job.epsilon_repeat)
         self.agent = self._agent_policy()
         self.tally = Tally(pool.spec.events, pool.num_envs)
         self.finished = np.zeros(pool.num_envs, np.int64)
@@ -185,7 +190,7 @@ class Loop:
             return self.random.held  # the first call resets and ignores them
         if self.agent is None or self.env_steps < self.job.prefill:
             return self.random(self.rows)
-        return self.agent(self.rows)
+        return self.interludes(self.rows, self.agent(self.rows))
 
     def _wanted_labels(self) -> np.ndarray | None:
         if not self.job.label_frames or self.labels is None:

@@ -58,6 +58,7 @@ def _counters(loop: Loop) -> dict[str, Any]:
         "finished": loop.finished.tolist(),
         "tally": loop.tally.state(),
         "strips": loop.strips.state(),
+        "interludes": loop.interludes.left.tolist(),
     }
 
 
@@ -75,6 +76,7 @@ def _restore(loop: Loop, tree: dict[str, Any], meta: dict[str, Any]) -> None:
     loop.saved_at = loop.env_steps
     loop.tally.restore(meta["tally"])
     loop.strips.restore(meta.get("strips", {}))
+    loop.interludes.left = np.array(meta.get("interludes", loop.interludes.left))
 
 
 def _forget_rows(loop: Loop, cursor: int) -> None:

@@ -96,6 +96,11 @@ class ExploreConfig:
     """Replayed steps per environment step."""
     prefill: int = 2_000
     """Environment steps by random actions before the first update."""
+    epsilon: float = 0.0
+    """Chance, each time the policy chooses, that a random action is held instead (temporally
+    extended ε-greedy); 0 (published): the policy alone explores."""
+    epsilon_repeat: int = 8
+    """Mean steps for which that action is held."""
     keep_collected: bool = False
     """Train on the collected episodes too. They are paid for already, and hold what random actions
     found; the paper starts from an empty replay."""
@@ -117,7 +122,13 @@ class ExploreConfig:
     """Pairs asked each time."""
 
     def __post_init__(self) -> None:
-        """Reject updates from nothing, and questions about nothing."""
+        """Reject updates from nothing, questions about nothing, and chances that are none."""
+        if not 0.0 <= self.epsilon < 1.0 or self.epsilon_repeat < 1:
+            raise UsageError(
+                f"explore.epsilon is {self.epsilon} and explore.epsilon_repeat "
+                f"{self.epsilon_repeat}: give 0 or more and less than 1, say 0.05, and 1 or more "
+                "steps"
+            )
         if not 0.0 <= self.rise_share < 1.0:
             raise UsageError(
                 f"explore.rise_share is {self.rise_share}: give 0 or more, and less than 1, say 0.5"

@@ -35,6 +35,8 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             env_steps=explore.env_steps,
             train_ratio=explore.train_ratio,
             prefill=explore.prefill if workspace.generation == 1 else 0,
+            epsilon=explore.epsilon,
+            epsilon_repeat=float(explore.epsilon_repeat),
             offline_updates=explore.offline_updates if workspace.generation == 1 else 0,
             rise_share=explore.rise_share if config.uses_reward else 0.0,
             save_every=explore.save_every,
