@@ -153,6 +153,30 @@ def test_help_shows_dials_first_and_the_preset_values(capsys: pytest.CaptureFixt
     assert "(default: tiny)" in text
 
 
+def test_fields_hold_together_on_the_preset_or_the_run_itself(tmp_path: Path) -> None:
+    """A field that the bare defaults would refuse, because another one of the base allows it."""
+    assert config_of("keychest", "--explore.offline-updates", "9").explore.keep_collected
+    own = with_dotted(preset("tiny"), {"annotate.sampler": "uncertain", "annotate.rounds": 2})
+    Workspace(tmp_path, say=print).adopt(to_plain(own), {})
+    assert config_of("--dir", str(tmp_path), "--annotate.rounds", "3").annotate.rounds == 3
+    with pytest.raises(UsageError, match=r"annotate\.rounds is 3, but nothing is decided"):
+        config_of("tiny", "--annotate.rounds", "3")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--explore.env-steps", "7", "tiny"],
+        ["--explore.env-steps=7", "tiny"],
+        ["--solve.no-keep-replay", "tiny"],
+        ["--annotator.members", "oracle", "noisy", "--seed", "0", "tiny"],
+        ["--agent.go", "0", "2", "tiny"],
+    ],
+)
+def test_the_preset_may_come_after_fields(words: list[str]) -> None:
+    assert config_of(*words).env.name == "tiny"
+
+
 def test_a_picture_is_judged_by_the_whole_configuration(tmp_path: Path) -> None:
     """60 pixels are 5 squares, which the file asks for; they are not 4, the default."""
     (tmp_path / "mine.yaml").write_text("agent:\n  squares: 5\n")

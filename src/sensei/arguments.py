@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import functools
 import io
+import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
 import yaml
@@ -79,7 +80,8 @@ def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
     words, options = _take_options(words)
     plain = [word for word in words if word not in ("-h", "--help")]
     _check_names(plain)
-    first = _parse(command, plain, _Arguments(Dials(), RunConfig(dir="")))
+    # Dotted fields may only hold together on the base, so they are not read before there is one.
+    first = _parse(command, _undotted(plain), _Arguments(Dials(), RunConfig(dir="")))
     base = _base(first.dials, first.fields)
     shown = dataclasses.replace(base, env=dataclasses.replace(base.env, options={}))
     config = _parse(command, words, _Arguments(Dials(), shown)).fields
@@ -92,7 +94,7 @@ def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
 def _base(dials: Dials, given: RunConfig) -> RunConfig:
     """Return the configuration on which the dotted flags are put.
 
-    ``given`` holds the flags over bare defaults; only its folder and seed are used here.
+    ``given`` holds bare defaults but for its folder and seed.
     """
     config = _start(dials, given)
     if dials.config is not None:
@@ -158,6 +160,32 @@ def _take_options(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         option = name.removeprefix(_OPTIONS).replace("-", "_")
         options[option] = yaml.safe_load(value if equals else words.pop(0))
     return left, options
+
+
+def _undotted(words: Sequence[str]) -> list[str]:
+    """Leave out every ``--SECTION.FIELD`` with its values."""
+    left, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        name = _field(word)
+        if not word.startswith("--") or "." not in name:
+            left.append(word)
+        elif "=" not in word:
+            del words[: min(_most_values(name), len(_values([word, *words], 0)))]
+    return left
+
+
+def _most_values(name: str) -> int:
+    """How many words a dotted field takes at most; ``section.no_switch`` is a field as well."""
+    section, _, field = name.rpartition(".")
+    hints = get_type_hints(type(_value(RunConfig(), section)))
+    kind = hints.get(field, bool)
+    if kind is bool:
+        return 0
+    if get_origin(kind) is not tuple:
+        return 1
+    parts = get_args(kind)
+    return sys.maxsize if Ellipsis in parts else len(parts)
 
 
 def _check_names(words: Sequence[str]) -> None:
