@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
     return {
         "method": config["explore"]["method"],
         "seed": config["seed"],
-        "command": [" ".join(c["command"]) for c in manifest["commands"]],
+        "command": [_command(c["command"]) for c in manifest["commands"]],
         "commit": manifest.get("commit"),
         "seconds": {key: stage["seconds"] for key, stage in manifest["stages"].items()},
         "d_init": last_counts(path),
@@ -81,6 +81,12 @@ def read(path: Path) -> dict[str, Any]:
         "steps": series(records, f"event/{names[0]}")[0],
         "values": values,
     }
+
+
+def _command(words: list[str]) -> str:
+    """The command as it was typed, but for where on this machine its folder is."""
+    pairs = zip(["", *words], words, strict=False)
+    return " ".join(Path(word).name if before == "--dir" else word for before, word in pairs)
 
 
 def course(records: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:

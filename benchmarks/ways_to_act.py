@@ -46,7 +46,7 @@ class Args:
 
     run: tyro.conf.Positional[Path]
     """A run with a begun explore stage."""
-    env_steps: int = 10_000
+    env_steps: int = 40_000
     """Environment steps of each way."""
     seed: int = 1_000
     """Of environments and actions."""

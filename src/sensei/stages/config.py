@@ -98,8 +98,9 @@ class ExploreConfig:
     """Environment steps by random actions before the first update."""
     epsilon: float = 0.0
     """Chance, each time the policy chooses, that a random action is held instead (temporally
-    extended ε-greedy); 0 (published): the policy alone explores."""
-    epsilon_repeat: int = 8
+    extended ε-greedy); 0 (published): the policy alone explores. 0.3 takes an explored policy
+    further than any other value tried (results/keyroom/ways-to-act-seed11.json)."""
+    epsilon_repeat: int = 2
     """Mean steps for which that action is held."""
     keep_collected: bool = False
     """Train on the collected episodes too. They are paid for already, and hold what random actions
