@@ -99,7 +99,8 @@ class ExploreConfig:
     epsilon: float = 0.0
     """Chance, each time the policy chooses, that a random action is held instead (temporally
     extended ε-greedy); 0 (published): the policy alone explores. 0.3 takes an explored policy
-    further than any other value tried (results/keyroom/ways-to-act-seed11.json)."""
+    further than any other value tried (results/keyroom/ways-to-act-seed11.json). ``random`` does
+    nothing else."""
     epsilon_repeat: int = 2
     """Mean steps for which that action is held."""
     keep_collected: bool = False
@@ -127,7 +128,7 @@ class ExploreConfig:
         if not 0.0 <= self.epsilon < 1.0 or self.epsilon_repeat < 1:
             raise UsageError(
                 f"explore.epsilon is {self.epsilon} and explore.epsilon_repeat "
-                f"{self.epsilon_repeat}: give 0 or more and less than 1, say 0.05, and 1 or more "
+                f"{self.epsilon_repeat}: give 0 or more and less than 1, say 0.3, and 1 or more "
                 "steps"
             )
         if not 0.0 <= self.rise_share < 1.0:
