@@ -81,10 +81,11 @@ def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
     plain = [word for word in words if word not in ("-h", "--help")]
     _check_names(plain)
     # Dotted fields may only hold together on the base, so they are not read before there is one.
-    first = _parse(command, _undotted(plain), _Arguments(Dials(), RunConfig(dir="")))
+    bare = _Arguments(Dials(), RunConfig(dir=""))
+    first = _parse(command, _undotted(plain), bare, plain)
     base = _base(first.dials, first.fields)
     shown = dataclasses.replace(base, env=dataclasses.replace(base.env, options={}))
-    config = _parse(command, words, _Arguments(Dials(), shown)).fields
+    config = _parse(command, words, _Arguments(Dials(), shown), plain).fields
     env = dataclasses.replace(config.env, options=base.env.options | options)
     config = dataclasses.replace(config, env=env)
     check_picture(config)
@@ -128,7 +129,10 @@ def _start(dials: Dials, given: RunConfig) -> RunConfig:
     return dataclasses.replace(config, dir=place)
 
 
-def _parse(command: str, words: Sequence[str], default: _Arguments) -> _Arguments:
+def _parse(
+    command: str, words: Sequence[str], default: _Arguments, typed: Sequence[str]
+) -> _Arguments:
+    """Put the words on the default; a mistake is explained from all that was typed."""
     asks_help = any(word in ("-h", "--help") for word in words)
     call = functools.partial(
         tyro.cli, _Arguments, prog=f"sensei {command}", description="", default=default
@@ -142,7 +146,7 @@ def _parse(command: str, words: Sequence[str], default: _Arguments) -> _Argument
     except SystemExit as stop:
         if asks_help or not stop.code:
             raise
-        raise _explanation(command, words) from None
+        raise _explanation(command, typed) from None
 
 
 def _take_options(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
