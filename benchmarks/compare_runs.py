@@ -84,9 +84,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _command(words: list[str]) -> str:
-    """The command as it was typed, but for where on this machine its folder is."""
-    pairs = zip(["", *words], words, strict=False)
-    return " ".join(Path(word).name if before == "--dir" else word for before, word in pairs)
+    """The command as it was typed, but for where on this machine its folder or file is."""
+    return " ".join(Path(word).name if word.startswith("/") else word for word in words)
 
 
 def course(records: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:

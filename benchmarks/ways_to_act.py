@@ -19,6 +19,7 @@ import numpy as np
 import tyro
 
 from sensei.data.episodes import EpisodeStore
+from sensei.envs import make_adapter
 from sensei.envs.pool import EnvPool
 from sensei.fields import updated
 from sensei.presets import RunConfig
@@ -67,20 +68,21 @@ def main(args: Args) -> None:
         "env_steps": args.env_steps,
         "ways": {},
     }
+    explored = _learner(config, make_adapter(config.env, 0).spec, workspace)
     for name, fields in WAYS.items():
-        found["ways"][name] = _play(args, config, workspace, fields)
+        found["ways"][name] = _play(args, config, explored, fields)
         print(name, found["ways"][name], flush=True)
     if args.json:
         write_json(args.json, found)
 
 
 def _play(
-    args: Args, config: RunConfig, workspace: Workspace, fields: dict[str, float]
+    args: Args, config: RunConfig, explored: Learner, fields: dict[str, float]
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, EnvPool(config.env, args.seed) as pool:
         todo: dict[str, Any] = {"key": "explore", "folder": Path(folder), "seed": args.seed}
         job = Job(**todo, env_steps=args.env_steps, save_every=args.env_steps, **fields)
-        learner = None if "action_repeat" in fields else _learner(config, pool.spec, workspace)
+        learner = None if "action_repeat" in fields else explored
         loop = Loop(job, pool, Metrics(Path(folder) / "metrics.jsonl"), learner)
         loop.run()
         seen = _pictures(loop.store)

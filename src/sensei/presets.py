@@ -86,7 +86,7 @@ class RunConfig:
 def check_picture(config: RunConfig) -> None:
     """Reject a picture that cannot be cut as core/vision.py does.
 
-    Not when a configuration is made: flags are first read over defaults that are not the run's.
+    Not when a configuration is made: a file may ask for squares that only a flag's picture fits.
     """
     if config.agent.squares < 1:
         raise UsageError(f"agent.squares is {config.agent.squares}: give 1 or more, say 4")

@@ -43,6 +43,10 @@ def test_same_seed_same_bytes(
     assert len(whole[name]["frames"]) > 20
 
 
+def test_interludes_change_what_is_done(whole: dict[str, dict[str, Any]]) -> None:
+    assert whole["interludes"]["rows"] != whole["agent"]["rows"]
+
+
 def test_another_seed_other_bytes(tmp_path: Path, whole: dict[str, dict[str, Any]]) -> None:
     play(tmp_path, **CHANCE, seed=1)
     assert everything(tmp_path)["rows"] != whole["chance"]["rows"]

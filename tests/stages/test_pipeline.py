@@ -138,6 +138,22 @@ def test_rises_count_only_where_they_are_drawn(
     assert explore.settings.get("explore.rise_share") == kept
 
 
+@pytest.mark.parametrize(
+    ("method", "epsilon", "kept"),
+    [
+        ("sensei", 0.3, {"explore.epsilon": 0.3, "explore.epsilon_repeat": 2}),
+        ("sensei", 0.0, {}),
+        ("random", 0.3, {}),
+    ],
+)
+def test_interludes_count_only_where_they_happen(
+    method: str, epsilon: float, kept: dict[str, float]
+) -> None:
+    config = with_dotted(preset("tiny", method=method), {"explore.epsilon": epsilon})
+    explore = next(step for step in plan(config) if step.kind == "explore")
+    assert {k: v for k, v in explore.settings.items() if "epsilon" in k} == kept
+
+
 @pytest.mark.parametrize(("policy", "kept"), [("explorer", "explorer"), ("fresh", None)])
 def test_solve_says_nothing_of_a_policy_that_is_fresh(policy: str, kept: str | None) -> None:
     config = with_dotted(preset("tiny"), {"solve.policy": policy})
