@@ -20,6 +20,7 @@ from sensei.core.nets import MLP
 from sensei.core.reward_model import RewardModel
 from sensei.core.training import agent_loss, loss_scales, total_loss, train_step, with_rewards
 from sensei.core.world_model import world_model_losses
+from sensei.types import ObsSpec
 
 MODEL = {"dynamics", "representation", "vector", "continue"}
 REWARDS = {f"reward_{name}" for name in HEADS}
@@ -402,6 +403,20 @@ def test_with_rewards_names_every_head(setup: Setup) -> None:
     np.testing.assert_array_equal(out["extra"], batch["rewards"][..., 0])
     alone = jax.jit(lambda v: model({"vector": v}))(batch["vector"][1, 2][None])
     np.testing.assert_allclose(out["semantic"][1, 2], alone[0], rtol=1e-5)
+
+
+def test_what_r_psi_looks_at_is_asked_only_where_it_weighs() -> None:
+    """And only of pictures: the small agent sees none."""
+    batch = random_batch() | {"image": jnp.zeros((2, 6, 16, 16, 3), jnp.uint8)}
+    spec = ObsSpec((16, 16, 3), ENV.obs.vector)
+    model = jax.jit(lambda: RewardModel(spec, members=2, units=8, key=jax.random.key(0)))()
+    weighed = setup_of("sensei", config=dataclasses.replace(CONFIG, saliency_scale=1.0))
+    for one, shape in ((weighed, (2, 6, 4, 4)), (setup_of("sensei"), None)):
+        out = jax.eval_shape(lambda b, one=one: with_rewards(b, model, one), batch)
+        assert (out["saliency"].shape if "saliency" in out else None) == shape
+    blind = jax.jit(lambda: RewardModel(ENV.obs, members=2, units=8, key=jax.random.key(0)))()
+    out = jax.eval_shape(lambda b: with_rewards(b, blind, weighed), random_batch())
+    assert "saliency" not in out
 
 
 def test_products_in_bfloat16(setup: Setup, state: TrainState) -> None:

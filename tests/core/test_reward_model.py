@@ -18,7 +18,7 @@ from sensei.core.distillation import (
     standardise,
     train_epoch,
 )
-from sensei.core.reward_model import RewardModel, bradley_terry, prepare
+from sensei.core.reward_model import RewardModel, RewardNet, bradley_terry, prepare
 from sensei.types import ObsSpec
 
 SPEC = ObsSpec(None, ("a", "b"))
@@ -157,3 +157,33 @@ def test_prepare_cuts_an_image_into_its_patches() -> None:
     assert patches.shape == (2, 4, 192) and vector.shape == (2, 0)
     lower_left = image[0, 8:, :8].reshape(-1).astype(np.float64) / 255.0 - 0.5
     np.testing.assert_allclose(patches[0, 2], lower_left, atol=1e-6)
+
+
+def test_saliency_is_how_far_the_reward_moves_without_a_patch() -> None:
+    """Half the pictures have one white patch, (1, 2) of 4×4; all else is the same in all of them.
+
+    Only there does the reward move: between the white's and its mean with black.
+    """
+    spec, white = ObsSpec((16, 16, 1), ("x",)), np.array([True, True, False, False])
+    image = np.zeros((4, 16, 16, 1), np.uint8)
+    image[white, 4:8, 8:12] = 255
+    obs = {"image": jnp.asarray(image), "vector": jnp.full((4, 1), 2.0)}
+
+    @eqx.filter_jit
+    def compute() -> tuple[jax.Array, jax.Array, jax.Array]:
+        model = RewardModel(spec, members=3, damping=0.5, units=8, key=jax.random.key(0))
+        patches, vector = prepare(obs, 4)
+
+        def between(net: RewardNet) -> jax.Array:
+            mean = jnp.broadcast_to(jnp.mean(net.patches(patches), axis=0), (4, 16, 32))
+            return net.head(jnp.concatenate([vector, mean.reshape(4, -1)], -1))[..., 0]
+
+        logits = eqx.filter_vmap(between)(model.members)
+        return model.saliency(obs), model(obs), logits.mean(0) - 0.5 * logits.std(0)
+
+    saliency, reward, without = map(np.array, compute())
+    assert saliency.shape == (4, 4, 4)
+    np.testing.assert_allclose(saliency[:, 1, 2], np.abs(reward - without), atol=1e-5)
+    assert (saliency[:, 1, 2] > 1e-3).all()
+    saliency[:, 1, 2] = 0.0
+    np.testing.assert_allclose(saliency, 0.0, atol=1e-6)

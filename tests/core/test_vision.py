@@ -72,3 +72,12 @@ def test_refused_sizes(image: tuple[int, int, int]) -> None:
     """Only squares whose side is a multiple of 4 coarse squares × 4 pixels can be cut."""
     with pytest.raises(ValueError, match=f"{image[0]}x{image[1]}.*multiple of 16"):
         PatchGrid(image, 4, 4)
+
+
+def test_a_weight_is_spread_over_its_part_of_the_picture() -> None:
+    """Quarters of 16 pixels with 8 squares of 2 pixels each; all channels weigh the same."""
+    grid = PatchGrid((16, 16, 3), 2, 4)
+    weight = jnp.arange(8.0).reshape(2, 2, 2)
+    pixels = np.asarray(grid.to_image(grid.spread(weight)))
+    assert pixels.shape == (2, 16, 16, 3)
+    np.testing.assert_array_equal(pixels, np.kron(weight, np.ones((8, 8)))[..., None].repeat(3, -1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -99,6 +101,28 @@ def test_losses_are_those_of_the_features_at_the_same_row(computed: tuple) -> No
         # A new head is uniform, so its loss is log 255 whatever the reward …
         np.testing.assert_allclose(losses[f"reward_{name}"], np.log(255.0), rtol=1e-5)
         assert (np.asarray(model.predict_reward(name, feature)) == 0.0).all()
+
+
+def test_the_error_of_the_picture_weighs_what_r_psi_looks_at() -> None:
+    """Saliency 2 on the left half and 0 on the right, c = 3: the left counts seven times."""
+    spec, shape = ObsSpec((8, 8, 1)), (2, 6, 8, 8, 1)
+    image = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
+    size = dataclasses.replace(SIZE, patch=2)
+    config = dataclasses.replace(CONFIG, size=size, saliency_scale=3.0)
+    saliency = jnp.broadcast_to(jnp.array([2.0, 0.0]), (2, 6, 1, 2))
+    rows = random_batch() | {"image": jnp.asarray(image), "saliency": saliency}
+
+    @eqx.filter_jit
+    def compute() -> tuple:
+        model = WorldModel(spec, ENV.action, (), config, key=jax.random.key(0))
+        losses, latent = world_model_losses(model, rows, config, (), key=jax.random.key(1))
+        decoder = model.decoder.image
+        return losses["image"], decoder.grid.to_image(decoder(latent.feature.reshape(12, -1)))
+
+    loss, drawn = map(np.asarray, compute())
+    error = np.square(drawn.reshape(shape) - image / 255.0)
+    expected = 7.0 * error[:, :, :, :4].sum((2, 3, 4)) + error[:, :, :, 4:].sum((2, 3, 4))
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
 def test_a_truncation_is_not_an_end_to_the_continue_head(computed: tuple) -> None:

@@ -57,13 +57,14 @@ def keys(config: RunConfig) -> list[str]:
     return [step.key for step in plan(config)]
 
 
-def test_squares_count_only_where_they_are_not_the_usual_ones() -> None:
+@pytest.mark.parametrize(("field", "value"), [("squares", 2), ("saliency_scale", 3.0)])
+def test_some_fields_count_only_where_they_are_not_the_usual_ones(field: str, value: Any) -> None:
     """So explorations go on that began before they could be chosen."""
-    usual = preset("tiny", "smoke")
-    for config, squares in ((usual, None), (with_dotted(usual, {"agent.squares": 2}), 2)):
+    usual, name = preset("tiny", "smoke"), f"agent.{field}"
+    for config, expected in ((usual, None), (with_dotted(usual, {name: value}), value)):
         settings = {step.key: step.settings for step in plan(config)}
-        assert settings["explore"].get("agent.squares") == squares
-        assert settings["solve/task"].get("agent.squares") == squares
+        assert settings["explore"].get(name) == expected
+        assert settings["solve/task"].get(name) == expected
 
 
 def test_plan_of_each_method() -> None:

@@ -45,6 +45,21 @@ class RewardNet(eqx.Module):
             parts.append(x.reshape(x.shape[0], -1))
         return self.head(jnp.concatenate(parts, axis=-1))[..., 0]
 
+    def occluded(self, inputs: tuple[Array, ...]) -> Float[Array, "n p"]:
+        """Logits with each patch in turn replaced by its mean over the n observations.
+
+        What follows the patches begins with a linear layer, so a patch is replaced by subtracting
+        its share there.
+        """
+        image, vector = inputs
+        assert self.patches is not None
+        x, linear = self.patches(image), self.head.hidden[0].linear
+        n, p, d = x.shape
+        weight = linear.weight[vector.shape[-1] :].reshape(p, d, -1)
+        share = jnp.einsum("npd,pdu->npu", x - jnp.mean(x, axis=0), weight)
+        first = linear(jnp.concatenate([vector, x.reshape(n, -1)], axis=-1))
+        return self.head.finish(first[:, None] - share)[..., 0]
+
 
 class RewardModel(eqx.Module):
     """The calibrated, standardised ensemble.
@@ -87,7 +102,20 @@ class RewardModel(eqx.Module):
 
     def __call__(self, obs: dict[str, Array]) -> Float[Array, " n"]:
         """The reward: standardised mean − κ · standard deviation over the members."""
-        z = (self.logits(obs) - self.offset[:, None]) / self.scale[:, None]
+        return self._reward(self.logits(obs))
+
+    def saliency(self, obs: dict[str, Array]) -> Float[Array, "n y x"]:
+        """How much each patch of the picture matters: how far the reward moves when the patch looks
+        as it does on average over the n observations (occlusion, Zeiler & Fergus 2014)."""
+        inputs = prepare(obs, self.members.patch)
+        occluded = eqx.filter_vmap(lambda net: net.occluded(inputs))(self.members)
+        moved = jnp.abs(self._reward(occluded) - self(obs)[:, None])
+        _, height, width, _ = obs["image"].shape
+        return moved.reshape(-1, height // self.members.patch, width // self.members.patch)
+
+    def _reward(self, logits: Float[Array, "e ..."]) -> Float[Array, "..."]:
+        each = (-1,) + (1,) * (logits.ndim - 1)
+        z = (logits - self.offset.reshape(each)) / self.scale.reshape(each)
         return jnp.mean(z, axis=0) - self.damping * jnp.std(z, axis=0)
 
 

@@ -52,13 +52,18 @@ def train_step(
 
 
 def with_rewards(batch: Batch, reward_model: RewardModel | None, setup: Setup) -> Batch:
-    """Add one (B, T) entry for every reward head: the task's, the named extras', R_ψ's."""
+    """Add one (B, T) entry for every reward head: the task's, the named extras', R_ψ's; and what
+    R_ψ looks at, (B, T, y, x), where the picture's error is weighed by it."""
     b, t = batch["is_first"].shape
     batch = batch | {"task": batch["reward"]}
     for i, name in enumerate(setup.env.rewards):
         batch[name] = batch["rewards"][..., i]
     if reward_model is not None:
-        batch["semantic"] = reward_model(flat_observations(batch)).reshape(b, t)
+        flat = flat_observations(batch)
+        batch["semantic"] = reward_model(flat).reshape(b, t)
+        if setup.config.saliency_scale and "image" in flat:
+            saliency = reward_model.saliency(flat)
+            batch["saliency"] = saliency.reshape(b, t, *saliency.shape[1:])
     return batch
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
 
 from sensei.core.config import Size
 from sensei.core.nets import Layer, Linear
@@ -44,11 +44,19 @@ class PatchGrid(eqx.Module):
         """Numbers in one patch."""
         return self.patch**2 * self.image[2]
 
-    def to_patches(self, image: UInt8[Array, "n h w c"]) -> UInt8[Array, "n y x m p"]:
+    def to_patches(self, image: Shaped[Array, "n h w c"]) -> Shaped[Array, "n y x m p"]:
         """Cut into (n, squares, squares, merge², pixels)."""
         n, q, (_, _, c), m, p = image.shape[0], self.squares, self.image, self.merge, self.patch
         cut = image.reshape(n, q, m, p, q, m, p, c).transpose(0, 1, 4, 2, 5, 3, 6, 7)
         return cut.reshape(n, q, q, m * m, p * p * c)
+
+    def spread(self, weight: Float[Array, "n i j"]) -> Float[Array, "n y x m p"]:
+        """Give every number in ``to_patches``' order the weight of its place, i × j over all."""
+        height, width, channels = self.image
+        pixels = jnp.repeat(weight, height // weight.shape[1], axis=1)
+        pixels = jnp.repeat(pixels, width // weight.shape[2], axis=2)
+        flat = PatchGrid((height, width, 1), self.patch, self.squares)
+        return jnp.repeat(flat.to_patches(pixels[..., None]), channels, axis=-1)
 
     def to_image(self, patches: Float[Array, "n y x m p"]) -> Float[Array, "n h w c"]:
         """Undo ``to_patches``."""

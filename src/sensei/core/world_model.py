@@ -18,7 +18,7 @@ sg = jax.lax.stop_gradient
 
 Batch = dict[str, Array]
 """Replayed rows, (B, T, ...): image u8, vector, prev_action, reward, rewards, is_first, is_last,
-is_terminal; and ``semantic`` once R_ψ has looked at it."""
+is_terminal; and ``semantic`` and ``saliency`` once R_ψ has looked at it."""
 
 
 class Encoder(eqx.Module):
@@ -61,12 +61,23 @@ class Decoder(eqx.Module):
         shape = {"units": size.units, "layers": 1}
         self.vector = MLP(feature, len(spec.vector), **shape, key=kv) if spec.vector else None
 
-    def losses(self, feature: Float[Array, "n f"], obs: dict[str, Array]) -> dict[str, Array]:
-        """Summed squared error of the image in [0, 1], and of the symlog vector, (n,) each."""
+    def losses(
+        self,
+        feature: Float[Array, "n f"],
+        obs: dict[str, Array],
+        weight: Float[Array, "n y x"] | None = None,
+    ) -> dict[str, Array]:
+        """Summed squared error of the image in [0, 1], and of the symlog vector, (n,) each.
+
+        ``weight``: of the error in each part of the image; 1 when None.
+        """
         losses = {}
         if self.image:
-            target = self.image.grid.to_patches(obs["image"]).astype(jnp.float32) / 255.0
-            losses["image"] = jnp.sum(jnp.square(self.image(feature) - target), (1, 2, 3, 4))
+            grid = self.image.grid
+            target = grid.to_patches(obs["image"]).astype(jnp.float32) / 255.0
+            error = jnp.square(self.image(feature) - target)
+            error = error if weight is None else error * grid.spread(weight)
+            losses["image"] = jnp.sum(error, (1, 2, 3, 4))
         if self.vector:
             error = self.vector(feature) - symlog(obs["vector"])
             losses["vector"] = jnp.sum(jnp.square(error), -1)
@@ -150,7 +161,12 @@ def world_model_losses(
     latent, post = rssm.observe(start, embed, batch["prev_action"], batch["is_first"], key=key)
     losses = kl_losses(post, rssm.prior(latent.deter), config.free_nats)
     feature = latent.feature.reshape(b * t, -1)
-    losses |= {k: v.reshape(b, t) for k, v in model.decoder.losses(feature, flat).items()}
+    weight = None
+    if "saliency" in batch:
+        saliency = batch["saliency"].reshape(b * t, *batch["saliency"].shape[2:])
+        weight = 1.0 + config.saliency_scale * saliency
+    decoded = model.decoder.losses(feature, flat, weight)
+    losses |= {k: v.reshape(b, t) for k, v in decoded.items()}
     feature = feature.reshape(b, t, -1)
     goes_on = 1.0 - batch["is_terminal"].astype(jnp.float32)
     logit = model.continues(feature)[..., 0]

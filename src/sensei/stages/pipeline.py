@@ -249,7 +249,7 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     # Not a word of what is off, so that stages go on that began before there was such a thing.
     if kind == "explore" and not config.explore.online_every:
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
-    for name in ("squares", "precision"):
+    for name in ("squares", "precision", "saliency_scale"):
         if getattr(config.agent, name) == getattr(AgentConfig, name):
             settings.pop(f"agent.{name}", None)
     if not config.explore.rise_share or not config.uses_reward:
