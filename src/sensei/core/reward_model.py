@@ -113,7 +113,7 @@ class RewardModel(eqx.Module):
         _, height, width, _ = obs["image"].shape
         return moved.reshape(-1, height // self.members.patch, width // self.members.patch)
 
-    def _reward(self, logits: Float[Array, "e ..."]) -> Float[Array, "..."]:
+    def _reward(self, logits: Float[Array, "e ..."]) -> Array:
         each = (-1,) + (1,) * (logits.ndim - 1)
         z = (logits - self.offset.reshape(each)) / self.scale.reshape(each)
         return jnp.mean(z, axis=0) - self.damping * jnp.std(z, axis=0)
