@@ -10,11 +10,13 @@
     sensei run keychest --budget quick --until distill --dir runs/tiles \\
         --env.image-size 60 --env.options.image_size 60 --agent.squares 5
     python benchmarks/world_model.py runs/tiles --json results/tuning/tiles-60.json --tried tiles
+    python benchmarks/world_model.py RUN --seen-by OTHER --tried saliency \
+        --json results/tuning/saliency.json --updates 800 --every 200 --windows 256
 
-The world model alone learns from D_init with the quick preset, each time with some fields changed,
-and is measured on episodes that it never learned from: on what it sees, and on where it dreams that
-the actions taken lead. The file is written after each setting, and the same command again goes on
-from it.
+The world model alone learns from D_init with the run's own fields, each time with some of them
+changed, and is measured on episodes that it never learned from: on what it sees, and on where it
+dreams that the actions taken lead. The file is written after each setting, and the same command
+again goes on from it.
 """
 
 from __future__ import annotations
@@ -36,14 +38,15 @@ from overshooting import overshooting_losses
 from sensei.core.agent import Setup, optimiser
 from sensei.core.dists import symlog
 from sensei.core.optim import LaPropState, clip
-from sensei.core.reward_model import RewardModel
+from sensei.core.reward_model import RewardModel, judge_with
 from sensei.core.rssm import Latent
 from sensei.core.training import loss_scales, with_rewards
-from sensei.core.world_model import Batch, WorldModel, world_model_losses
+from sensei.core.world_model import Batch, WorldModel, flat_observations, world_model_losses
 from sensei.data.episodes import EpisodeStore
+from sensei.data.replay import Replay
 from sensei.envs import make_adapter
 from sensei.fields import updated, with_dotted
-from sensei.presets import RunConfig, preset
+from sensei.presets import RunConfig
 from sensei.run import checkpoint, machine
 from sensei.run.files import write_json
 from sensei.run.workspace import Workspace
@@ -91,7 +94,14 @@ TILES = {
     for side, squares in ((64, 4), (60, 5))
 }
 """Those of the run's own pictures are tried."""
-SETTINGS = {"weights": WEIGHTS, "dynamics": DYNAMICS, "overshooting": OVERSHOOTING, "tiles": TILES}
+SALIENCY = {f"c = {scale}": {"agent.saliency_scale": float(scale)} for scale in (0, 10, 40)}
+SETTINGS = {
+    "weights": WEIGHTS,
+    "dynamics": DYNAMICS,
+    "overshooting": OVERSHOOTING,
+    "tiles": TILES,
+    "saliency": SALIENCY,
+}
 """Fields that are tried, by name."""
 
 
@@ -101,8 +111,10 @@ class Args:
 
     run: tyro.conf.Positional[Path]
     """A run whose distill stage is finished."""
-    env: str = "keychest"
-    tried: Literal["weights", "dynamics", "overshooting", "tiles"] = "weights"
+    seen_by: Path | None = None
+    """A run of another seed, whose D_init is measured. Then all of the run's own is learned from,
+    and a share of it through rises of R_ψ, as the run's ``explore.rise_share`` says."""
+    tried: Literal["weights", "dynamics", "overshooting", "tiles", "saliency"] = "weights"
     updates: int = 400
     every: int = 100
     """Updates between two measurements."""
@@ -114,33 +126,48 @@ class Args:
 
 def main(args: Args) -> None:
     """Try what the file does not hold yet."""
-    own = updated(RunConfig(), Workspace(args.run).config()).env
-    spec = make_adapter(own, 0).spec
-    episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
-    blank = blank_reward_model(preset(args.env, "quick"), spec.obs)
+    own = updated(RunConfig(), Workspace(args.run).config())
+    spec = make_adapter(own.env, 0).spec
+    blank = blank_reward_model(own, spec.obs)
     reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]
-    head = {"cpu": machine.hardware()["cpu"], "env": args.env, "seed": args.seed, "settings": {}}
+    learned, held_out = episodes(args, own.explore.rise_share, reward_model)
+    head = {"cpu": machine.hardware()["cpu"], "env": own.env.name, "seed": args.seed}
+    head |= {"settings": {}}
     found = json.loads(args.json.read_text()) if args.json.exists() else head
     for name, fields in SETTINGS[args.tried].items():
         if (
             name in found["settings"]
-            or fields.get("env.image_size", own.image_size) != own.image_size
+            or fields.get("env.image_size", own.env.image_size) != own.env.image_size
         ):
             continue
         changed = {field: value for field, value in fields.items() if field != HELD}
-        config = with_dotted(preset(args.env, "quick"), changed)
+        config = with_dotted(own, changed)
         setup = exploration_setup(config, spec, "sensei")
         found["settings"][name] = {"fields": fields} | learn(
-            config, setup, reward_model, episodes, args, int(fields.get(HELD, 0))
+            config, setup, reward_model, learned, held_out, args, int(fields.get(HELD, 0))
         )
         write_json(args.json, found)
+
+
+def episodes(
+    args: Args, rise_share: float, reward_model: RewardModel
+) -> tuple[Episodes | Replay, Batch]:
+    """What is learned from, and what is measured."""
+    store = EpisodeStore.open(args.run / "collect" / "episodes", read_only=True)
+    if args.seen_by is None:
+        return Episodes(store), Episodes(store).held_out(args.windows)
+    replay = Replay([store], rise_share)
+    replay.look(judge_with(reward_model))
+    other = EpisodeStore.open(args.seen_by / "collect" / "episodes", read_only=True)
+    return replay, Episodes(other).held_out(args.windows)
 
 
 def learn(
     config: RunConfig,
     setup: Setup,
     reward_model: RewardModel,
-    episodes: Episodes,
+    learned: Episodes | Replay,
+    held_out: Batch,
     args: Args,
     held: int = 0,
 ) -> dict[str, Any]:
@@ -153,10 +180,9 @@ def learn(
     model = WorldModel(env.obs, env.action, setup.heads, config.agent, key=k_model)
     moments = optimiser(config.agent).init(eqx.filter(model, eqx.is_inexact_array))
     rng = np.random.default_rng(args.seed)
-    held_out = episodes.held_out(args.windows)
     curve, begun = [], time.process_time()
     for update in range(1, args.updates + 1):
-        batch = episodes.sample(rng, config.agent.batch, config.agent.length)
+        batch = learned.sample(rng, config.agent.batch, config.agent.length)
         key, k_step = jax.random.split(key)
         model, moments = train((setup, reward_model, batch), model, moments, k_step, held)
         if update % args.every == 0:
@@ -199,17 +225,34 @@ def train(
 @eqx.filter_jit
 def measure(fixed: tuple[Setup, RewardModel, Batch], model: WorldModel) -> dict[str, jax.Array]:
     """Mean errors of the picture (summed squares) and the vector, and how well R_ψ is predicted:
-    from what is seen, and after half a window of dreaming along the actions taken."""
+    from what is seen, and after half a window of dreaming along the actions taken.
+
+    ``salient_error``: of the picture where R_ψ looks, weighed by its saliency, for one pixel.
+    """
     setup, reward_model, batch = fixed
     batch, key = with_rewards(batch, reward_model, setup), jax.random.key(0, impl="rbg")
-    losses, latent = world_model_losses(model, batch, setup.config, (), key=key)
+    even = dataclasses.replace(setup.config, saliency_scale=0.0)
+    losses, latent = world_model_losses(model, batch, even, (), key=key)
     predicted = model.predict_reward("semantic", latent.feature)
     errors = {name: jnp.mean(losses[name]) for name in ("image", "vector") if name in losses}
     return errors | {
         "semantic_correlation": correlation(predicted, batch["semantic"]),
         "semantic_error": jnp.mean(jnp.abs(predicted - batch["semantic"])),
+        "salient_error": salient_error(model, latent, batch, reward_model),
         **dreams(model, latent, batch, key),
     }
+
+
+def salient_error(
+    model: WorldModel, latent: Latent, batch: Batch, reward_model: RewardModel
+) -> jax.Array:
+    """The squared error of a pixel, its three colours together, weighed by what R_ψ looks at."""
+    seen, decoder = flat_observations(batch), model.decoder.image
+    assert decoder is not None
+    weight = decoder.grid.spread(reward_model.saliency(seen))
+    drawn = decoder(latent.feature.reshape(len(weight), -1))
+    error = jnp.square(drawn - decoder.grid.to_patches(seen["image"]) / 255.0)
+    return decoder.grid.image[-1] * jnp.sum(weight * error) / jnp.sum(weight)
 
 
 def dreams(model: WorldModel, latent: Latent, batch: Batch, key: jax.Array) -> dict[str, jax.Array]:

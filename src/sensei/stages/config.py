@@ -183,7 +183,7 @@ def check_online(
 
 @dataclasses.dataclass(frozen=True)
 class SolveConfig:
-    """A fresh task actor-critic on the world model that exploration left."""
+    """An actor-critic for a task, on the world model that exploration left."""
 
     task: str = "task"
     """``task`` is the environment's own reward; any other name is one of ``info["rewards"]``."""

@@ -30,7 +30,7 @@ from sensei.types import EnvSpec, SenseiError, UsageError
 
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
-    """Train a fresh task actor-critic on the explored world model; return the counts."""
+    """Train a task's actor-critic on the explored world model; return the counts."""
     if config.explore.method == "ppo":
         return ppo_stage().solve(config, workspace)
     solve = config.solve
