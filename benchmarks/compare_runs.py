@@ -2,6 +2,7 @@
 
     python benchmarks/compare_runs.py runs/sensei runs/p2e --out results/keychest/first.json \
         --figure docs/keychest.png
+    python benchmarks/compare_runs.py runs/sensei runs/p2e --stage solve/task --out …
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ import tyro
 from sensei.run.metrics import read_metrics, series
 from sensei.run.workspace import Workspace
 
-STAGE = "explore"
-
 COURSE = (
     "sensei/entropy",
     "sensei/go_fraction",
@@ -31,6 +30,7 @@ COURSE = (
     "channel/semantic_return",
     "channel/semantic_range",
     "channel/disagreement_range",
+    "channel/task_return",
 )
 """Metrics whose course is kept beside the counts."""
 
@@ -42,17 +42,19 @@ class Args:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     out: Path
     figure: Path | None = None
+    stage: str = "explore"
+    """What is compared; of a task, solve/TASK."""
 
 
 def main(args: Args) -> None:
     """Compare at the largest number of steps that every run reached."""
-    runs = [read(path) for path in args.runs]
+    runs = [read(path, args.stage) for path in args.runs]
     common = min(run["steps"][-1] for run in runs)
-    result = {"stage": STAGE, "compared_at_env_steps": common, "runs": []}
+    result = {"stage": args.stage, "compared_at_env_steps": common, "runs": []}
     for run in runs:
         at = {name: at_step(run, name, common) for name in run["events"]}
         end = {name: run["values"][name][-1] for name in run["events"]}
-        names = ("method", "seed", "command", "commit", "seconds", "d_init", "course")
+        names = ("method", "seed", "command", "commit", "seconds", "d_init", "episodes", "course")
         kept = {k: run[k] for k in names}
         result["runs"].append(kept | {"events": at, "env_steps": run["steps"][-1], "at_end": end})
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,11 +64,11 @@ def main(args: Args) -> None:
         draw(runs, args.figure)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Everything about one run's exploration."""
+def read(path: Path, stage: str) -> dict[str, Any]:
+    """Everything about one run's stage."""
     workspace = Workspace(path)
     config, manifest = workspace.config(), workspace.manifest()
-    records = read_metrics(path / "metrics.jsonl", STAGE)
+    records = read_metrics(path / "metrics.jsonl", stage)
     names = sorted({k.removeprefix("event/") for r in records for k in r if k[:6] == "event/"})
     values = {name: series(records, f"event/{name}")[1] for name in names}
     return {
@@ -76,6 +78,7 @@ def read(path: Path) -> dict[str, Any]:
         "commit": manifest.get("commit"),
         "seconds": {key: stage["seconds"] for key, stage in manifest["stages"].items()},
         "d_init": last_counts(path),
+        "episodes": records[-1].get("episode/count"),
         "events": names,
         "course": {name: course(records, name) for name in COURSE},
         "steps": series(records, f"event/{names[0]}")[0],

@@ -11,7 +11,7 @@
         --env.image-size 60 --env.options.image_size 60 --agent.squares 5
     python benchmarks/world_model.py runs/tiles --json results/tuning/tiles-60.json --tried tiles
     python benchmarks/world_model.py RUN --seen-by OTHER --tried saliency \
-        --json results/tuning/saliency.json --updates 800 --every 200 --windows 256
+        --json results/tuning/saliency.json --updates 600 --every 200 --windows 256
 
 The world model alone learns from D_init with the run's own fields, each time with some of them
 changed, and is measured on episodes that it never learned from: on what it sees, and on where it
@@ -94,7 +94,7 @@ TILES = {
     for side, squares in ((64, 4), (60, 5))
 }
 """Those of the run's own pictures are tried."""
-SALIENCY = {f"c = {scale}": {"agent.saliency_scale": float(scale)} for scale in (0, 10, 40)}
+SALIENCY = {f"c = {scale}": {"agent.saliency_scale": float(scale)} for scale in (0, 40)}
 SETTINGS = {
     "weights": WEIGHTS,
     "dynamics": DYNAMICS,

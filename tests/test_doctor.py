@@ -64,7 +64,7 @@ def test_larger_networks_take_more_memory() -> None:
 
 def test_estimate_counts_every_stage() -> None:
     config = with_dotted(
-        preset("keyroom", "quick"),
+        preset("crafter", "quick"),
         {
             "agent.length": 64,
             "collect.env_steps": 1000,

@@ -46,7 +46,10 @@ def test_what_helps_r_psi_alone_is_of_methods_with_r_psi() -> None:
     sensei, vlm, p2e = (preset("keychest", "quick", method=m) for m in ("sensei", "vlm", "p2e"))
     assert sensei.explore.keep_collected and sensei.explore.rise_share == 0.5
     assert (vlm.collect, vlm.annotate) == (sensei.collect, sensei.annotate)
-    assert p2e.explore == dataclasses.replace(preset("keyroom", "quick").explore, method="p2e")
+    assert p2e.explore == dataclasses.replace(preset("crafter", "quick").explore, method="p2e")
+    sensei, p2e = (preset("keyroom", "quick", method=m) for m in ("sensei", "p2e"))
+    assert (sensei.agent.saliency_scale, p2e.agent.saliency_scale) == (40.0, 0.0)
+    assert sensei.env == p2e.env and sensei.explore.epsilon == p2e.explore.epsilon == 0.3
 
 
 def test_published_numbers_of_robodesk() -> None:
@@ -60,7 +63,7 @@ def test_published_numbers_of_robodesk() -> None:
     assert (paper.annotate.pairs, paper.env.num_envs) == (200_000, 4)
     assert paper.dir == "runs/robodesk-paper"
     assert preset("robodesk", "paper", "s").agent.size == SIZES["s"]
-    assert preset("robodesk", "quick").explore == preset("keyroom", "quick").explore
+    assert preset("robodesk", "quick").explore == preset("crafter", "quick").explore
 
 
 def test_budgets_grow() -> None:
