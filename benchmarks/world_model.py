@@ -131,8 +131,8 @@ def main(args: Args) -> None:
     blank = blank_reward_model(own, spec.obs)
     reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]
     learned, held_out = episodes(args, own.explore.rise_share, reward_model)
-    head = {"cpu": machine.hardware()["cpu"], "env": own.env.name, "seed": args.seed}
-    head |= {"settings": {}}
+    cpu = machine.hardware()["cpu"]
+    head = {"cpu": cpu, "env": own.env.name, "seed": args.seed, "settings": {}}
     found = json.loads(args.json.read_text()) if args.json.exists() else head
     for name, fields in SETTINGS[args.tried].items():
         if (

@@ -96,8 +96,8 @@ class AgentConfig:
     semantic_scale: float = 0.0
     """Weight with which r̂_sem shapes the representation; 0 (published): not at all."""
     saliency_scale: float = 0.0
-    """c: the error of the picture weighs 1 + c · R_ψ's saliency, patch by patch; 0 (published): the
-    same everywhere."""
+    """c: the error of the picture weighs 1 + c · R_ψ's saliency, patch by patch, and ``loss/image``
+    is the weighted one; 0 (published): the same everywhere. For methods with R_ψ only."""
     actor_rate: float = 1.0
     """The actor's learning rate, as a multiple of ``learning_rate``."""
     centre_rewards: bool = False
