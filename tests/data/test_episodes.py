@@ -308,12 +308,12 @@ def test_episodes_from_flags(tmp_path):
     ]
 
 
-def test_what_is_announced_holds_the_pictures_to_be_read(tmp_path):
+def test_what_is_announced_holds_the_rows_to_be_read(tmp_path):
     # Rows of 5,000 bytes, so that neither they nor the streams begin on a page.
     fields = {"flag": ((), bool), "image": ((5000,), "uint8")}
     store = EpisodeStore(tmp_path, fields, 2, max_gb=0.01, shard_steps=7)
     for t in range(7):
-        store.append({"flag": np.zeros(2, bool), "image": np.full((2, 5000), t, np.uint8)})
+        store.append({"flag": np.full(2, t % 2 == 0), "image": np.full((2, 5000), t, np.uint8)})
     shard, asked = store._shards[0], []
 
     class Map:
@@ -324,8 +324,10 @@ def test_what_is_announced_holds_the_pictures_to_be_read(tmp_path):
 
     whole, shard.map = shard.map, Map()
     shard.announce(1, 2, 3)
+    flags, pictures = asked
+    assert flags.endswith(bytes([1, 0, 1]))
     wanted = np.repeat(np.array([2, 3, 4], np.uint8), 5000).tobytes()
-    assert asked[0].endswith(wanted)
-    assert len(asked[0]) < len(wanted) + mmap.PAGESIZE
+    assert pictures.endswith(wanted)
+    assert len(pictures) < len(wanted) + mmap.PAGESIZE
     store.sample(np.random.default_rng(0), batch=5, length=4)
-    assert len(asked) == 1 + 5
+    assert len(asked) == 2 + 2 * 5

@@ -114,7 +114,6 @@ class Shard:
             self.map = mmap.mmap(file.fileno(), layout.shard_bytes, access=access)
         base = np.frombuffer(self.map, np.uint8)
         self.offsets = layout.offsets()
-        self.largest = max(layout.fields, key=layout.field_bytes)
         self.views: dict[str, np.ndarray] = {}
         for name, offset in self.offsets.items():
             shape, dtype = layout.fields[name]
@@ -123,17 +122,18 @@ class Shard:
             self.views[name] = base[offset : offset + size].view(dtype).reshape(full)
 
     def announce(self, env: int, begin: int, count: int) -> None:
-        """Have the kernel fetch the largest field of some rows that will be read; do not wait.
+        """Have the kernel fetch some rows that will be read; do not wait.
 
-        A page fault waits for the disk and reads megabytes around the page; this reads the rows
-        alone, and those of many windows at a time. The other fields come with a page or two.
+        A page fault waits for the disk and reads megabytes around the page, also for a field of a
+        few bytes; this reads the rows alone, and those of many windows at a time.
         """
         if not hasattr(mmap, "MADV_WILLNEED"):  # Windows
             return
-        each, row = self.views[self.largest].strides[:2]
-        start = self.offsets[self.largest] + env * each + begin * row
-        aligned = start // mmap.PAGESIZE * mmap.PAGESIZE
-        self.map.madvise(mmap.MADV_WILLNEED, aligned, start + count * row - aligned)
+        for name, offset in self.offsets.items():
+            each, row = self.views[name].strides[:2]
+            start = offset + env * each + begin * row
+            aligned = start // mmap.PAGESIZE * mmap.PAGESIZE
+            self.map.madvise(mmap.MADV_WILLNEED, aligned, start + count * row - aligned)
 
     def flush(self) -> None:
         """Write what changed to the disk."""
