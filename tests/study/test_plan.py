@@ -97,6 +97,17 @@ def test_runs_that_solve_one_exploration_differently_share_it() -> None:
         assert [step.kind for step in explorer.own_steps] == ["solve", "evaluate"]
 
 
+def test_what_learned_no_policy_begins_its_tasks_untrained() -> None:
+    study = dataclasses.replace(BASE, seeds=(0,), methods=("sensei", "random", "ppo"))
+    explorer = dataclasses.replace(study, words=("--solve.policy", "explorer"))
+    assert [run.job.config.solve.policy for run in members(explorer)] == [
+        "explorer", "fresh", "fresh",
+    ]  # fmt: skip
+    conditions = ("default", "explorer:solve.policy=explorer")
+    runs = members(dataclasses.replace(study, conditions=conditions))
+    assert [run.group for run in runs] == ["sensei", "random", "ppo", "sensei explorer"]
+
+
 def test_what_ends_with_exploration_does_not_share_it() -> None:
     conditions = ("default", "explorer:solve.policy=explorer")
     study = dataclasses.replace(BASE, conditions=conditions, until="explore")

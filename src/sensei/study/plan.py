@@ -13,7 +13,7 @@ from typing import Any
 
 from sensei.arguments import resolve
 from sensei.fields import to_plain, with_dotted
-from sensei.presets import RunConfig
+from sensei.presets import LEARNS_NO_POLICY, RunConfig
 from sensei.run.stage_record import flatten
 from sensei.stages.pipeline import Step, plan, until
 from sensei.study.config import Condition, StudyConfig, read_condition
@@ -63,7 +63,8 @@ def members(study: StudyConfig) -> list[Member]:
     """List the runs, first seed first, so that a study cut short still compares everything.
 
     A method that a condition does not touch, such as one without labels where only the labels
-    differ, has one run for both conditions.
+    differ, has one run for both conditions. One that learns no policy begins a task untrained,
+    whatever the others begin it with.
 
     Raises:
         UsageError: a word or a field is wrong, or a method's name is no folder.
@@ -135,6 +136,8 @@ def _base(study: StudyConfig, env: str, method: str) -> RunConfig:
     # environments would only wait for it.
     words = [env, "--method", method, "--budget", study.budget, "--env.processes", "1"]
     words += study.words
+    if method in LEARNS_NO_POLICY:
+        words += ["--solve.policy", "fresh"]
     return resolve("run", words)[1]
 
 
@@ -144,6 +147,8 @@ def _member(
     group = f"{method} {condition.name}".strip()
     name = f"runs/{_slug(env)}-{_slug(group)}-seed{seed}"
     fields = {"explore.method": method, "seed": seed} | condition.fields
+    if method in LEARNS_NO_POLICY:
+        fields["solve.policy"] = "fresh"
     config = with_dotted(base, fields | _scaled(base, condition))
     if (config.env.name, config.seed) != (base.env.name, seed):
         raise UsageError(
