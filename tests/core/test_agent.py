@@ -196,6 +196,25 @@ def test_a_constant_in_the_reward_changes_nothing_where_it_is_centred(
     assert all(alike) if centre else not any(alike)
 
 
+def test_what_is_imagined_beyond_an_end_is_in_no_running_mean(
+    setup: Setup, state: TrainState
+) -> None:
+    n, feature = 2, SIZE.deter + SIZE.stoch * SIZE.classes
+
+    @jax.jit
+    def means(beyond: float) -> jax.Array:
+        imagined = Rollout(
+            feature=jnp.zeros((4, n, feature)),
+            action=jnp.zeros((3, n, 3)).at[..., 0].set(1.0),
+            goes_on=jnp.ones((4, n)).at[2].set(0.0),
+            predicted={name: jnp.ones((4, n)).at[3].set(beyond) for name in ("semantic", "task")},
+            disagreement=jnp.ones((3, n)).at[2].set(beyond),
+        )
+        return behaviour_losses(state.agent, state, imagined, setup)[1].magnitudes.value
+
+    np.testing.assert_allclose(means(50.0), 1.0, rtol=1e-6)
+
+
 def test_imagined_weights(setup: Setup, trained_state: TrainState) -> None:
     """Losses weigh alive · Π γ c: with c = ½ at every later state, 1, γ/2, γ²/4; 0 from a dead
     start, whose neighbour does not notice. All states are alike here."""

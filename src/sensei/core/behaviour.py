@@ -34,12 +34,13 @@ def behaviour_losses(
 ) -> tuple[dict[str, Array], Statistics, Metrics]:
     """Actor and critics on an imagined rollout, by the SENSEI rule."""
     config = setup.config
-    raw = jnp.stack([c.reward(imagined) for c in setup.channels])
-    magnitudes = state.magnitudes.update(jnp.mean(raw, axis=(1, 2)))
-    offset, divisor = channel_offset(setup, magnitudes), channel_scale(setup, magnitudes)
-    reward = (raw - offset[:, None, None]) / divisor[:, None, None]
     discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
     weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
+
+    raw = jnp.stack([c.reward(imagined) for c in setup.channels])
+    magnitudes = state.magnitudes.update(over_states(raw, weight))
+    offset, divisor = channel_offset(setup, magnitudes), channel_scale(setup, magnitudes)
+    reward = (raw - offset[:, None, None]) / divisor[:, None, None]
 
     nets = [*unstack(agent.critics), agent.actor.net]
     *logits, policy_out = evaluate_together(nets, imagined.feature)
