@@ -1,11 +1,12 @@
-"""What does an explored policy reach by itself, and with random actions between its own?
+"""What does a learned policy reach by itself, and with random actions between its own?
 
     python benchmarks/ways_to_act.py RUN --json results/keyroom/ways-to-act-seed11.json
+    python benchmarks/ways_to_act.py RUN --stage solve/task --json …
 
-The policy that exploration left plays the same number of steps in several ways, and nothing is
-learned: alone; with a random action held now and then (``explore.epsilon``); and chance alone, held
-as in D_init. Counted are the environment's events and how many different pictures an episode shows,
-which is how much of the environment it has seen.
+The policy that exploration, or a task, left plays the same number of steps in several ways, and
+nothing is learned: alone; with a random action held now and then (``explore.epsilon``); and chance
+alone, held as in D_init. Counted are the environment's events and how many different pictures an
+episode shows, which is how much of the environment it has seen.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sensei.run.files import write_json
 from sensei.run.loop import Job, Learner, Loop
 from sensei.run.metrics import Metrics
 from sensei.run.workspace import Workspace
-from sensei.stages.setups import exploration_setup, fresh_state
+from sensei.stages.setups import exploration_setup, fresh_state, task_setup
 from sensei.types import EnvSpec
 
 WAYS: dict[str, dict[str, float]] = {
@@ -46,7 +47,9 @@ class Args:
     """Whose policy, and for how long."""
 
     run: tyro.conf.Positional[Path]
-    """A run with a begun explore stage."""
+    """A run with a begun ``stage``."""
+    stage: str = "explore"
+    """Whose policy: ``explore`` or ``solve/TASK``."""
     env_steps: int = 40_000
     """Environment steps of each way."""
     seed: int = 1_000
@@ -58,41 +61,47 @@ def main(args: Args) -> None:
     """Print, and save."""
     workspace = Workspace(args.run)
     config = updated(RunConfig(), workspace.config())
-    last = checkpoint.read_meta(workspace.folder("explore") / "checkpoint.safetensors")
+    last = checkpoint.read_meta(workspace.folder(args.stage) / "checkpoint.safetensors")
     found: dict[str, Any] = {
         "env": config.env.name,
         "method": config.explore.method,
         "seed": config.seed,
-        "explored_steps": last["env_steps"],
+        "stage": args.stage,
+        "learned_steps": last["env_steps"],
         "explored_with_epsilon": config.explore.epsilon,
         "env_steps": args.env_steps,
         "ways": {},
     }
-    explored = _learner(config, make_adapter(config.env, 0).spec, workspace)
+    learner = _learner(config, make_adapter(config.env, 0).spec, workspace, args.stage)
     for name, fields in WAYS.items():
-        found["ways"][name] = _play(args, config, explored, fields)
+        found["ways"][name] = _play(args, config, learner, fields)
         print(name, found["ways"][name], flush=True)
     if args.json:
         write_json(args.json, found)
 
 
 def _play(
-    args: Args, config: RunConfig, explored: Learner, fields: dict[str, float]
+    args: Args, config: RunConfig, learner: Learner, fields: dict[str, float]
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, EnvPool(config.env, args.seed) as pool:
         todo: dict[str, Any] = {"key": "explore", "folder": Path(folder), "seed": args.seed}
         job = Job(**todo, env_steps=args.env_steps, save_every=args.env_steps, **fields)
-        learner = None if "action_repeat" in fields else explored
-        loop = Loop(job, pool, Metrics(Path(folder) / "metrics.jsonl"), learner)
+        acts = None if "action_repeat" in fields else learner
+        loop = Loop(job, pool, Metrics(Path(folder) / "metrics.jsonl"), acts)
         loop.run()
         seen = _pictures(loop.store)
         loop.store.close()
-        return {"events": loop.summary()["events"], "different_pictures_an_episode": seen}
+        summary = {name: loop.summary()[name] for name in ("episodes", "events")}
+        return summary | {"different_pictures_an_episode": seen}
 
 
-def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace) -> Learner:
-    setup = exploration_setup(config, spec, config.explore.method)
-    path = workspace.folder("explore") / "checkpoint.safetensors"
+def _learner(config: RunConfig, spec: EnvSpec, workspace: Workspace, stage: str) -> Learner:
+    kind, _, task = stage.partition("/")
+    if kind == "solve":
+        setup = task_setup(config, spec, task)
+    else:
+        setup = exploration_setup(config, spec, config.explore.method)
+    path = workspace.folder(stage) / "checkpoint.safetensors"
     state = fresh_state(setup, config.seed)
     return Learner(setup, checkpoint.load_part(path, state, "['state']"))
 

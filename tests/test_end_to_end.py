@@ -293,3 +293,21 @@ def test_a_task_begins_with_the_policy_that_was_asked_for(
     assert explorer.keys() == begun.keys() and len(begun) > 2
     same = [np.array_equal(explorer[name], begun[name]) for name in begun]
     assert all(same) == (policy == "explorer")
+
+
+def test_a_task_learned_with_interludes_is_evaluated_with_them_too(
+    commands: Commands, copy: Path
+) -> None:
+    words = ["--solve.epsilon", 0.9, "--solve.epsilon-repeat", 50, "--solve.env-steps", 20]
+    commands("solve", "--dir", copy, *words, "--solve.train-ratio", 0.01, "--force")
+    commands("evaluate", "--dir", copy, "--task", "task")
+    summary = Workspace(copy).summary("evaluate/task")
+    assert list(summary) == ["sampled", "mode", "interludes"]
+    actions = {}
+    for way in ("sampled", "interludes"):
+        store = EpisodeStore.open(copy / "evaluate/task" / way / "episodes", read_only=True)
+        actions[way] = store.column("prev_action").argmax(-1)[:, :10]
+    held = {way: np.mean(a[:, 2:] == a[:, 1:-1]) for way, a in actions.items()}
+    assert held["interludes"] > 0.8 > held["sampled"]
+    commands("report", "--dir", copy)
+    assert "with random actions held between" in (copy / "report/index.html").read_text()

@@ -155,6 +155,22 @@ def test_interludes_count_only_where_they_happen(
     assert {k: v for k, v in explore.settings.items() if "epsilon" in k} == kept
 
 
+@pytest.mark.parametrize(
+    ("method", "epsilon", "kept"),
+    [
+        ("random", 0.3, {"solve.epsilon": 0.3, "solve.epsilon_repeat": 2}),
+        ("sensei", 0.0, {}),
+        ("ppo", 0.3, {}),
+    ],
+)
+def test_tasks_have_interludes_of_their_own(
+    method: str, epsilon: float, kept: dict[str, float]
+) -> None:
+    config = with_dotted(preset("tiny", method=method), {"solve.epsilon": epsilon})
+    solve = next(step for step in plan(config) if step.kind == "solve")
+    assert {k: v for k, v in solve.settings.items() if "epsilon" in k} == kept
+
+
 @pytest.mark.parametrize(("policy", "kept"), [("explorer", "explorer"), ("fresh", None)])
 def test_solve_says_nothing_of_a_policy_that_is_fresh(policy: str, kept: str | None) -> None:
     config = with_dotted(preset("tiny"), {"solve.policy": policy})

@@ -125,12 +125,7 @@ class ExploreConfig:
 
     def __post_init__(self) -> None:
         """Reject updates from nothing, questions about nothing, and chances that are none."""
-        if not 0.0 <= self.epsilon < 1.0 or self.epsilon_repeat < 1:
-            raise UsageError(
-                f"explore.epsilon is {self.epsilon} and explore.epsilon_repeat "
-                f"{self.epsilon_repeat}: give 0 or more and less than 1, say 0.3, and 1 or more "
-                "steps"
-            )
+        check_interludes("explore", self.epsilon, self.epsilon_repeat)
         if not 0.0 <= self.rise_share < 1.0:
             raise UsageError(
                 f"explore.rise_share is {self.rise_share}: give 0 or more, and less than 1, say 0.5"
@@ -181,6 +176,15 @@ def check_online(
         )
 
 
+def check_interludes(stage: str, epsilon: float, repeat: int) -> None:
+    """Reject a chance that is none, or certain, and a random action held for no step."""
+    if not 0.0 <= epsilon < 1.0 or repeat < 1:
+        raise UsageError(
+            f"{stage}.epsilon is {epsilon} and {stage}.epsilon_repeat {repeat}: give 0 or more and "
+            "less than 1, say 0.3, and 1 or more steps"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class SolveConfig:
     """An actor-critic for a task, on the world model that exploration left."""
@@ -198,10 +202,16 @@ class SolveConfig:
     """Updates before the first environment step."""
     policy: Literal["fresh", "explorer"] = "fresh"
     """What a task's policy begins as: untrained (published), or as a copy of exploration's."""
+    epsilon: float = 0.0
+    """As ``explore.epsilon``, while the task is learned; where it is given, the policy is evaluated
+    with such interludes as well. PPO has none."""
+    epsilon_repeat: int = 2
+    """As ``explore.epsilon_repeat``."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:
-        """Reject what would learn nothing, from nothing, or twice."""
+        """Reject what would learn nothing, from nothing, or twice, and chances that are none."""
+        check_interludes("solve", self.epsilon, self.epsilon_repeat)
         if len(set(self.tasks)) < len(self.tasks):
             raise UsageError(
                 f"--task names one task twice ({' '.join(self.tasks)}): give each once"
@@ -248,7 +258,8 @@ class EvaluateConfig:
     """How the solved policy is measured."""
 
     episodes: int = 10
-    """Episodes with sampled actions, and as many with the mode of the policy."""
+    """Episodes with sampled actions, as many with the mode of the policy and, where the task was
+    learned with random actions held between, with sampled ones and these."""
     videos: int = 2
     """Episodes kept as video."""
 

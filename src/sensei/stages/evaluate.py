@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,17 +21,25 @@ from sensei.types import EnvSpec
 EPISODE_LIMIT = 100_000
 """Environment steps after which an environment that never ends is given up."""
 
+Way = Literal["sampled", "mode", "interludes"]
+"""How the policy acts: by samples, by its likeliest action, or by samples with random actions held
+between, as while it learned."""
+
 
 def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
     """Play the solved task from fresh starts; return scores by way of acting."""
     if config.explore.method == "ppo":
         return ppo_stage().evaluate(config, workspace)
-    return {"sampled": _play(config, workspace, False), "mode": _play(config, workspace, True)}
+    ways: tuple[Way, ...] = ("sampled", "mode")
+    if config.solve.epsilon:
+        ways += ("interludes",)
+    return {way: _play(config, workspace, way) for way in ways}
 
 
-def _play(config: RunConfig, workspace: Workspace, greedy: bool) -> dict[str, Any]:
+def _play(config: RunConfig, workspace: Workspace, way: Way) -> dict[str, Any]:
+    solve, greedy = config.solve, way == "mode"
     with EnvPool(config.env, stage_seed(config, f"evaluate/{greedy}")) as pool:
-        setup = task_setup(config, pool.spec, config.solve.task)
+        setup = task_setup(config, pool.spec, solve.task)
         state = fresh_state(setup, config.seed)
         solved = workspace.folder(stage_input(workspace, "solve")) / "checkpoint.safetensors"
         state = checkpoint.load_part(solved, state, "['state']")
@@ -39,14 +47,16 @@ def _play(config: RunConfig, workspace: Workspace, greedy: bool) -> dict[str, An
         todo = job(
             config,
             workspace,
-            task=config.solve.task,
+            task=solve.task,
             env_steps=EPISODE_LIMIT,
             episodes_each=each,
             greedy=greedy,
+            epsilon=solve.epsilon if way == "interludes" else 0.0,
+            epsilon_repeat=float(solve.epsilon_repeat),
             save_every=EPISODE_LIMIT,
             replay_gb=config.explore.replay_gb,
         )
-        todo = todo.part("mode" if greedy else "sampled")
+        todo = todo.part(way)
         play(todo, workspace, pool, Learner(setup, state))
     return _scores(todo.folder, pool.spec, config, each)
 

@@ -256,6 +256,8 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
         settings.pop("explore.rise_share", None)
     if not config.explore.epsilon or config.explore.method == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("explore.epsilon")}
+    if not config.solve.epsilon or ppo:
+        settings = {k: v for k, v in settings.items() if not k.startswith("solve.epsilon")}
     if config.solve.policy == "fresh":
         settings.pop("solve.policy", None)
     if kind == "collect" and config.collect.policy == "random":

@@ -42,6 +42,8 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             task=solve.task,
             env_steps=solve.env_steps,
             train_ratio=solve.train_ratio,
+            epsilon=solve.epsilon,
+            epsilon_repeat=float(solve.epsilon_repeat),
             offline_updates=solve.offline_updates,
             rise_share=config.explore.rise_share if config.uses_reward else 0.0,
             save_every=solve.save_every,

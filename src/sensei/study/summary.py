@@ -59,6 +59,12 @@ class Comparison:
         return list(dict.fromkeys(task for run in self.runs for task in run.evaluated))
 
     @property
+    def ways(self) -> list[str]:
+        """Ways of acting in which any run's tasks are evaluated."""
+        played = (ways for run in self.runs for ways in run.evaluated.values())
+        return list(dict.fromkeys(way for ways in played for way in ways))
+
+    @property
     def learned(self) -> list[str]:
         """Tasks of which there is a learning curve."""
         return list(dict.fromkeys(task for run in self.runs for task in run.returns))
