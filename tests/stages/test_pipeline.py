@@ -140,35 +140,23 @@ def test_rises_count_only_where_they_are_drawn(
 
 
 @pytest.mark.parametrize(
-    ("method", "epsilon", "kept"),
+    ("kind", "method", "epsilon", "repeat"),
     [
-        ("sensei", 0.3, {"explore.epsilon": 0.3, "explore.epsilon_repeat": 2}),
-        ("sensei", 0.0, {}),
-        ("random", 0.3, {}),
+        ("explore", "sensei", 0.3, 2),
+        ("explore", "sensei", 0.0, None),
+        ("explore", "random", 0.3, None),
+        ("solve", "random", 0.3, 2),
+        ("solve", "sensei", 0.0, None),
+        ("solve", "ppo", 0.3, None),
     ],
 )
 def test_interludes_count_only_where_they_happen(
-    method: str, epsilon: float, kept: dict[str, float]
+    kind: str, method: str, epsilon: float, repeat: int | None
 ) -> None:
-    config = with_dotted(preset("tiny", method=method), {"explore.epsilon": epsilon})
-    explore = next(step for step in plan(config) if step.kind == "explore")
-    assert {k: v for k, v in explore.settings.items() if "epsilon" in k} == kept
-
-
-@pytest.mark.parametrize(
-    ("method", "epsilon", "kept"),
-    [
-        ("random", 0.3, {"solve.epsilon": 0.3, "solve.epsilon_repeat": 2}),
-        ("sensei", 0.0, {}),
-        ("ppo", 0.3, {}),
-    ],
-)
-def test_tasks_have_interludes_of_their_own(
-    method: str, epsilon: float, kept: dict[str, float]
-) -> None:
-    config = with_dotted(preset("tiny", method=method), {"solve.epsilon": epsilon})
-    solve = next(step for step in plan(config) if step.kind == "solve")
-    assert {k: v for k, v in solve.settings.items() if "epsilon" in k} == kept
+    config = with_dotted(preset("tiny", method=method), {f"{kind}.epsilon": epsilon})
+    settings = next(step.settings for step in plan(config) if step.kind == kind)
+    assert settings.get(f"{kind}.epsilon") == (epsilon if repeat else None)
+    assert settings.get(f"{kind}.epsilon_repeat") == repeat
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("explorer", "explorer"), ("fresh", None)])
