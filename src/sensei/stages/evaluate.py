@@ -1,4 +1,4 @@
-"""Stage 6, evaluate: episodes by the task policy, sampled and mode, with scores and videos."""
+"""Stage 6, evaluate: episodes by the task policy, way by way, with scores and videos."""
 
 from __future__ import annotations
 
