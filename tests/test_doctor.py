@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -25,17 +26,24 @@ def test_an_update_costs_what_was_measured(path: Path) -> None:
     found = json.loads(path.read_text())
     agent = AgentConfig(size=SIZES[path.stem.removeprefix("train_step-")])
     assert doctor.update_gflop(agent) == pytest.approx(found["gflop"], rel=0.1), "update COSTS"
-    assert doctor.update_gb(agent) == pytest.approx(found["peak_memory_gb"], rel=0.3)
+    assert _is_predicted(found["peak_memory_gb"], agent)
     if path.stem == "train_step-xs":
         rate = found["gflop"] / found["seconds_median"]
         assert rate == pytest.approx(doctor.GFLOP_PER_SECOND, rel=0.1)
 
 
-@pytest.mark.parametrize(("size", "peak_gb"), [("xs", 1.65), ("s", 2.14)])
+@pytest.mark.parametrize(("dial", "at"), [("batch", 4), ("batch", 32), ("length", 128)])
+def test_memory_grows_as_was_measured(dial: str, at: int) -> None:
+    points = json.loads((ROOT / "results" / "bench" / "growth.json").read_text())["training"][dial]
+    measured = next(point["peak_memory_gb"] for point in points if point["at"] == at)
+    agent = dataclasses.replace(AgentConfig(size=SIZES["xs"]), **{dial: at})
+    assert _is_predicted(measured, agent)
+
+
+@pytest.mark.parametrize(("size", "peak_gb"), [("xs", 0.95), ("s", 1.43)])
 def test_memory_of_smaller_batches_is_what_was_measured(size: str, peak_gb: float) -> None:
-    # Peaks of processes that compiled the update and made two; that of s is in no fit.
-    agent = AgentConfig(size=SIZES[size], batch=8, length=32)
-    assert doctor.update_gb(agent) == pytest.approx(peak_gb, rel=0.1)
+    # Peaks of processes that made updates which another one had compiled.
+    assert _is_predicted(peak_gb, AgentConfig(size=SIZES[size], batch=8, length=32))
 
 
 @pytest.mark.slow
@@ -45,9 +53,14 @@ def test_peak_memory_is_what_is_predicted(size: str, tmp_path: Path) -> None:
     program, out = ROOT / "benchmarks" / "train_step.py", tmp_path / "step.json"
     words = ["--size", size, "--batch", "8", "--imagine-every", "4", "--steps", "1"]
     subprocess.run([sys.executable, program, *words, "--json", out], check=True)
-    measured = json.loads(out.read_text())["peak_memory_gb"]
-    predicted = doctor.update_gb(AgentConfig(size=SIZES[size], batch=8, imagine_every=4))
-    assert predicted == pytest.approx(measured, rel=0.3)
+    agent = AgentConfig(size=SIZES[size], batch=8, imagine_every=4)
+    assert _is_predicted(json.loads(out.read_text())["peak_memory_gb"], agent)
+
+
+def _is_predicted(peak_gb: float, agent: AgentConfig) -> bool:
+    """Whether it is near what is predicted for one of the times that results may be held."""
+    predicted = (doctor.update_gb(agent, held) for held in range(1, doctor.HELD + 1))
+    return any(peak_gb == pytest.approx(gb, rel=0.15) for gb in predicted)
 
 
 def test_environments_are_as_fast_as_was_measured() -> None:

@@ -40,11 +40,15 @@ COSTS = {
 GFLOP_PER_SECOND = 160.0
 """Reached by the xs update on the two cores of results/bench/train_step-xs.json."""
 
-PROCESS_GB, RETAINED, COPIES = 1.35, 0.14, 6
-"""What peak memory is made of: the process that has compiled an update, the share of the
-intermediate results that is held at the same time (both chosen so that the measured peaks of xs and
-s, with 16 × 64 steps 2.42 and 2.97 GB and with 8 × 32 steps 1.65 and 2.14 GB, are met within 14 %),
-and copies of the parameters: the agent, two moments, gradient, update, slow critics."""
+PROCESS_GB, RETAINED, COPIES = 0.73, 0.165, 6
+"""What peak memory is made of: the process, the share of the intermediate results that is held at
+the same time, and copies of the parameters: the agent, two moments, gradient, update, slow critics.
+The first two are fitted to peaks of xs and s, with 16 × 64 steps 1.62 and 3.02 GB and with 8 × 32
+steps .95 and 1.43 GB, all met within 10 %."""
+
+HELD = 2
+"""How often the heap holds the intermediate results, at most: by chance once or twice, 1.6 or 2.5
+GB for xs and 3.0 or 5.1 GB for s (results/bench/train_step-xs.json, growth.json)."""
 
 ENV_STEPS_PER_SECOND = {
     "keychest": 5158.0,
@@ -184,10 +188,10 @@ def update_gflop(agent: AgentConfig) -> float:
     return _amount(agent, 0) / 1e3
 
 
-def update_gb(agent: AgentConfig) -> float:
-    """Peak memory of a process that makes updates, in GB."""
+def update_gb(agent: AgentConfig, held: int = HELD) -> float:
+    """Peak memory of a process that makes updates, in GB, where the heap holds results so often."""
     parameters = 4e-9 * COPIES * _cost(agent).parameters
-    return PROCESS_GB + parameters + RETAINED * _amount(agent, 1) / 1e3
+    return PROCESS_GB + parameters + held * RETAINED * _amount(agent, 1) / 1e3
 
 
 def _amount(agent: AgentConfig, which: int) -> float:
