@@ -166,6 +166,13 @@ def test_solve_says_nothing_of_a_policy_that_is_fresh(policy: str, kept: str | N
     assert solve.settings.get("solve.policy") == kept
 
 
+@pytest.mark.parametrize(("method", "kept"), [("sensei", {"solve"}), ("ppo", set())])
+def test_only_solve_says_what_discount_the_task_has(method: str, kept: set[str]) -> None:
+    config = with_dotted(preset("tiny", method=method), {"solve.discount_horizon": 100.0})
+    assert {s.kind for s in plan(config) if "solve.discount_horizon" in s.settings} == kept
+    assert not any("solve.discount_horizon" in s.settings for s in plan(preset("tiny")))
+
+
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     settings = {step.kind: step.settings for step in plan(preset())}
     assert "env.processes" not in settings["explore"]

@@ -43,3 +43,10 @@ def test_r_psi_shapes_nothing_without_a_weight() -> None:
     config = with_dotted(preset("tiny"), {"agent.semantic_scale": 0.0})
     assert exploration_setup(config, ENV, "sensei").shaping == ()
     assert task_setup(config, ENV, "task").shaping == ("task",)
+
+
+def test_a_task_has_a_discount_of_its_own_where_one_is_given() -> None:
+    config = with_dotted(preset("tiny"), {"solve.discount_horizon": 100.0})
+    assert exploration_setup(config, ENV, "sensei").config.discount_horizon == 333.0
+    assert task_setup(config, ENV, "task").config.discount_horizon == 100.0
+    assert task_setup(preset("tiny"), ENV, "task").config.discount_horizon == 333.0

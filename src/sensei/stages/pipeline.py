@@ -241,25 +241,12 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     sections = _SOLVED_BY_PPO if ppo else _SECTIONS[kind]
     if kind == "explore" and config.explore.online_every:
         sections += _ONLINE
+    off = _off(config)
     settings = {
         name: value
         for name, value in flat.items()
-        if name not in _FREE and name.split(".")[0] in sections
+        if name not in _FREE and name.split(".")[0] in sections and not name.startswith(off)
     }
-    # Not a word of what is off, so that stages go on that began before there was such a thing.
-    if kind == "explore" and not config.explore.online_every:
-        settings = {k: v for k, v in settings.items() if not k.startswith("explore.online_")}
-    for name in ("squares", "precision", "saliency_scale"):
-        if getattr(config.agent, name) == getattr(AgentConfig, name):
-            settings.pop(f"agent.{name}", None)
-    if not config.explore.rise_share or not config.uses_reward:
-        settings.pop("explore.rise_share", None)
-    if not config.explore.epsilon or config.explore.method == "random":
-        settings = {k: v for k, v in settings.items() if not k.startswith("explore.epsilon")}
-    if not config.solve.epsilon or ppo:
-        settings = {k: v for k, v in settings.items() if not k.startswith("solve.epsilon")}
-    if config.solve.policy == "fresh":
-        settings.pop("solve.policy", None)
     if kind == "collect" and config.collect.policy == "random":
         settings = {k: v for k, v in settings.items() if not k.startswith("agent.")}
     elif kind == "collect":
@@ -269,6 +256,25 @@ def _step(config: RunConfig, kind: str, key: str, inputs: tuple[str, ...]) -> St
     if ppo:
         settings["explore.method"] = "ppo"
     return Step(key, kind, inputs, settings, _STALE.get(kind, Stale.REFUSE))
+
+
+def _off(config: RunConfig) -> tuple[str, ...]:
+    """Names, or what they begin with, of what is off. Not a word of it in the records, so that
+    stages go on that began before there was such a thing."""
+    agent, explore, solve = config.agent, config.explore, config.solve
+    ppo = explore.method == "ppo"
+    off = {
+        f"agent.{name}": getattr(agent, name) == getattr(AgentConfig, name)
+        for name in ("squares", "precision", "saliency_scale")
+    } | {
+        "explore.online_": not explore.online_every,
+        "explore.rise_share": not explore.rise_share or not config.uses_reward,
+        "explore.epsilon": not explore.epsilon or explore.method == "random",
+        "solve.epsilon": not solve.epsilon or ppo,
+        "solve.discount_horizon": solve.discount_horizon is None or ppo,
+        "solve.policy": solve.policy == "fresh",
+    }
+    return tuple(name for name, is_off in off.items() if is_off)
 
 
 def _for_task(config: RunConfig, task: str) -> RunConfig:
