@@ -86,7 +86,6 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--explore.rise-share", "1"], "explore.rise_share is 1.0: give 0 or more"),
         (["tiny", "--explore.epsilon", "1"], "explore.epsilon is 1.0 and"),
         (["tiny", "--solve.epsilon-repeat", "0"], "solve.epsilon_repeat 0: give"),
-        (["tiny", "--solve.discount-horizon", "0"], "solve.discount_horizon is 0.0: give 1"),
         (
             ["tiny", "--method", "random", "--solve.policy", "explorer"],
             "'random' learns no policy while it explores: give --solve.policy fresh",

@@ -167,10 +167,10 @@ def test_solve_says_nothing_of_a_policy_that_is_fresh(policy: str, kept: str | N
 
 
 @pytest.mark.parametrize(("method", "kept"), [("sensei", {"solve"}), ("ppo", set())])
-def test_only_solve_says_what_discount_the_task_has(method: str, kept: set[str]) -> None:
-    config = with_dotted(preset("tiny", method=method), {"solve.discount_horizon": 100.0})
-    assert {s.kind for s in plan(config) if "solve.discount_horizon" in s.settings} == kept
-    assert not any("solve.discount_horizon" in s.settings for s in plan(preset("tiny")))
+def test_only_solve_says_what_entropy_the_task_has(method: str, kept: set[str]) -> None:
+    config = with_dotted(preset("tiny", method=method), {"solve.entropy": 3e-4})
+    assert {step.kind for step in plan(config) if "solve.entropy" in step.settings} == kept
+    assert not any("solve.entropy" in step.settings for step in plan(preset("tiny")))
 
 
 def test_settings_hold_what_matters_and_nothing_else() -> None:

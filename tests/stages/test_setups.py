@@ -45,8 +45,8 @@ def test_r_psi_shapes_nothing_without_a_weight() -> None:
     assert task_setup(config, ENV, "task").shaping == ("task",)
 
 
-def test_a_task_has_a_discount_of_its_own_where_one_is_given() -> None:
-    config = with_dotted(preset("tiny"), {"solve.discount_horizon": 100.0})
-    assert exploration_setup(config, ENV, "sensei").config.discount_horizon == 333.0
-    assert task_setup(config, ENV, "task").config.discount_horizon == 100.0
-    assert task_setup(preset("tiny"), ENV, "task").config.discount_horizon == 333.0
+def test_a_task_has_an_entropy_of_its_own_where_one_is_given() -> None:
+    config = with_dotted(preset("tiny"), {"solve.entropy": 3e-4})
+    assert exploration_setup(config, ENV, "sensei").config.entropy == 3e-3
+    assert task_setup(config, ENV, "task").config.entropy == 3e-4
+    assert task_setup(preset("tiny"), ENV, "task").config.entropy == 3e-3

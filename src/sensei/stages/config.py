@@ -207,17 +207,13 @@ class SolveConfig:
     with such interludes as well. PPO has none."""
     epsilon_repeat: int = 2
     """As ``explore.epsilon_repeat``."""
-    discount_horizon: float | None = None
-    """As ``agent.discount_horizon``, for the task alone; None: that one."""
+    entropy: float | None = None
+    """As ``agent.entropy``, while the task is learned; None: that one."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:
         """Reject what would learn nothing, from nothing, or twice, and chances that are none."""
         check_interludes("solve", self.epsilon, self.epsilon_repeat)
-        if self.discount_horizon is not None and self.discount_horizon < 1.0:
-            raise UsageError(
-                f"solve.discount_horizon is {self.discount_horizon}: give 1 or more steps, say 100"
-            )
         if len(set(self.tasks)) < len(self.tasks):
             raise UsageError(
                 f"--task names one task twice ({' '.join(self.tasks)}): give each once"

@@ -271,7 +271,7 @@ def _off(config: RunConfig) -> tuple[str, ...]:
         "explore.rise_share": not explore.rise_share or not config.uses_reward,
         "explore.epsilon": not explore.epsilon or explore.method == "random",
         "solve.epsilon": not solve.epsilon or ppo,
-        "solve.discount_horizon": solve.discount_horizon is None or ppo,
+        "solve.entropy": solve.entropy is None or ppo,
         "solve.policy": solve.policy == "fresh",
     }
     return tuple(name for name, is_off in off.items() if is_off)

@@ -51,10 +51,10 @@ def task_setup(config: RunConfig, spec: EnvSpec, name: str) -> Setup:
     """What solving a task trains: its reward is the only channel. The world model goes on as it
     began, so R_ψ still shapes it where it did."""
     own = ("semantic",) if config.uses_reward else ()
-    horizon = config.solve.discount_horizon or config.agent.discount_horizon
+    entropy = config.agent.entropy if config.solve.entropy is None else config.solve.entropy
     return Setup(
         env=spec,
-        config=dataclasses.replace(config.agent, discount_horizon=horizon),
+        config=dataclasses.replace(config.agent, entropy=entropy),
         channels=(task(name=name),),
         heads=("task", *spec.rewards, *own),
         shaping=tuple(dict.fromkeys((name, *_shaping(config, config.explore.method)))),
