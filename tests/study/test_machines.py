@@ -88,6 +88,10 @@ def test_a_result_is_what_its_folder_says(made: Callable[..., Path]) -> None:
             kept = after.events[name]
             np.testing.assert_allclose(kept.at(grid), curve.at(grid))
             assert len(kept.steps) < len(curve.steps)  # constant rates: only where they bend
+        assert before.returns
+        for task, curve in before.returns.items():  # every record: a score is a mean of them
+            np.testing.assert_array_equal(after.returns[task].steps, curve.steps)
+            np.testing.assert_array_equal(after.returns[task].values, curve.values)
         assert before.settings == after.settings and before.shared == after.shared
         assert (before.evaluated, before.d_init) == (after.evaluated, after.d_init)
 

@@ -103,9 +103,11 @@ class StudyFigures:
         lines = []
         for group in self.comparison.groups:
             runs = [run for run in self.comparison.of(group) if task in run.returns]
-            curves = [run.returns[task] for run in runs]
             if not runs:
                 continue
+            curves = [run.returns[task] for run in runs]
+            if all(len(curve.means.steps) for curve in curves):
+                curves = [curve.means for curve in curves]  # what a score is judged by
             begin = max(curve.steps[0] for curve in curves)
             grid = np.linspace(begin, max(begin, min(c.steps[-1] for c in curves)), POINTS)
             before = np.mean([_before(run) for run in runs]) if with_spent else 0.0
@@ -135,6 +137,8 @@ def picture(
             axes.fill_between(line.x, *(line.band or ()), color=line.colour, alpha=0.2)
         if log_x:
             axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=5)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(x_label, fontsize=8)
         axes.tick_params(labelsize=7)

@@ -86,17 +86,21 @@ def _check_alike(runs: Iterable[RunResult]) -> None:
 
 def _to_plain(run: RunResult) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(run)
-    for kind in ("events", "returns"):
-        curves = getattr(run, kind)
-        plain[kind] = {name: _corners(curve) for name, curve in curves.items()}
+    plain["events"] = {name: _points(_corners(curve)) for name, curve in run.events.items()}
+    # Every record of a return: a score is a mean of records.
+    plain["returns"] = {name: _points(curve) for name, curve in run.returns.items()}
     return plain
 
 
-def _corners(curve: Curve) -> dict[str, list[float]]:
+def _points(curve: Curve) -> dict[str, list[float]]:
+    return {"steps": curve.steps.tolist(), "values": curve.values.tolist()}
+
+
+def _corners(curve: Curve) -> Curve:
     """The points at which the curve bends: between them it is the same line as before."""
     slopes = np.diff(curve.values) / np.maximum(np.diff(curve.steps), 1)
     kept = np.r_[True, np.diff(slopes) != 0, True][: len(curve.steps)]
-    return {"steps": curve.steps[kept].tolist(), "values": curve.values[kept].tolist()}
+    return Curve(curve.steps[kept], curve.values[kept])
 
 
 def _load(path: Path) -> RunResult:

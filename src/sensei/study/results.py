@@ -31,14 +31,20 @@ class Curve:
         """The value at each of ``steps``, between two records on the line that joins them."""
         return np.asarray(np.interp(steps, self.steps, self.values))
 
+    @property
+    def means(self) -> Curve:
+        """Means of the last ``RECORDS`` values, from the step on where there are so many."""
+        if len(self.values) < RECORDS:
+            return Curve(self.steps[:0], self.values[:0])
+        windows = np.lib.stride_tricks.sliding_window_view(self.values, RECORDS)
+        return Curve(self.steps[RECORDS - 1 :], windows.mean(-1))
+
     def reaches(self, value: float) -> float:
         """The first step at which the mean of the last ``RECORDS`` values is ``value`` or more;
         infinite where it never is."""
-        if len(self.values) < RECORDS:
-            return np.inf
-        means = np.lib.stride_tricks.sliding_window_view(self.values, RECORDS).mean(-1)
-        reached = np.flatnonzero(means >= value)
-        return float(self.steps[RECORDS - 1 + reached[0]]) if len(reached) else np.inf
+        means = self.means
+        reached = np.flatnonzero(means.values >= value)
+        return float(means.steps[reached[0]]) if len(reached) else np.inf
 
 
 @dataclasses.dataclass(frozen=True)
