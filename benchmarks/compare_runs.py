@@ -21,6 +21,7 @@ import tyro
 
 from sensei.run.metrics import read_metrics, series
 from sensei.run.workspace import Workspace
+from sensei.study.results import read_run
 
 COURSE = (
     "sensei/entropy",
@@ -54,9 +55,24 @@ def main(args: Args) -> None:
     for run in runs:
         at = {name: at_step(run, name, common) for name in run["events"]}
         end = {name: run["values"][name][-1] for name in run["events"]}
-        names = ("method", "seed", "command", "commit", "seconds", "d_init", "episodes", "course")
+        names = (
+            "method",
+            "seed",
+            "command",
+            "commit",
+            "seconds",
+            "d_init",
+            "episodes",
+            "course",
+            "evaluated",
+        )
         kept = {k: run[k] for k in names}
-        result["runs"].append(kept | {"events": at, "env_steps": run["steps"][-1], "at_end": end})
+        counts = {
+            "env_steps": run["steps"][-1],
+            "at_end": end,
+            "on_the_way": on_the_way(run, common),
+        }
+        result["runs"].append(kept | {"events": at} | counts)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
@@ -81,6 +97,7 @@ def read(path: Path, stage: str) -> dict[str, Any]:
         "episodes": records[-1].get("episode/count"),
         "events": names,
         "course": {name: course(records, name) for name in COURSE},
+        "evaluated": read_run(path).evaluated,
         "steps": series(records, f"event/{names[0]}")[0],
         "values": values,
     }
@@ -108,6 +125,13 @@ def last_counts(path: Path) -> dict[str, float]:
 def at_step(run: dict[str, Any], name: str, step: int) -> float:
     """The count of an event when ``step`` environment steps were done."""
     return float(np.interp(step, run["steps"], run["values"][name]))
+
+
+def on_the_way(run: dict[str, Any], steps: int) -> dict[str, list[float]]:
+    """The counts at every tenth of ``steps``."""
+    at = np.linspace(0, steps, 11)[1:]
+    counts = {name: np.interp(at, run["steps"], run["values"][name]) for name in run["events"]}
+    return {"steps": at.tolist()} | {n: np.round(c, 1).tolist() for n, c in counts.items()}
 
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:

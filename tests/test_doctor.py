@@ -43,7 +43,8 @@ def test_memory_grows_as_was_measured(dial: str, at: int) -> None:
 @pytest.mark.parametrize(("size", "peak_gb"), [("xs", 0.95), ("s", 1.43)])
 def test_memory_of_smaller_batches_is_what_was_measured(size: str, peak_gb: float) -> None:
     # Peaks of processes that made updates which another one had compiled.
-    assert _is_predicted(peak_gb, AgentConfig(size=SIZES[size], batch=8, length=32))
+    agent = AgentConfig(size=SIZES[size], batch=8, length=32)
+    assert doctor.update_gb(agent, held=1) == pytest.approx(peak_gb, rel=0.1)
 
 
 @pytest.mark.slow
@@ -60,7 +61,7 @@ def test_peak_memory_is_what_is_predicted(size: str, tmp_path: Path) -> None:
 def _is_predicted(peak_gb: float, agent: AgentConfig) -> bool:
     """Whether it is near what is predicted for one of the times that results may be held."""
     predicted = (doctor.update_gb(agent, held) for held in range(1, doctor.HELD + 1))
-    return any(peak_gb == pytest.approx(gb, rel=0.15) for gb in predicted)
+    return any(gb == pytest.approx(peak_gb, rel=0.1) for gb in predicted)
 
 
 def test_environments_are_as_fast_as_was_measured() -> None:

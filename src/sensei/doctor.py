@@ -40,15 +40,15 @@ COSTS = {
 GFLOP_PER_SECOND = 160.0
 """Reached by the xs update on the two cores of results/bench/train_step-xs.json."""
 
-PROCESS_GB, RETAINED, COPIES = 0.73, 0.165, 6
+PROCESS_GB, RETAINED, COPIES = 0.72, 0.162, 6
 """What peak memory is made of: the process, the share of the intermediate results that is held at
 the same time, and copies of the parameters: the agent, two moments, gradient, update, slow critics.
 The first two are fitted to peaks of xs and s, with 16 × 64 steps 1.62 and 3.02 GB and with 8 × 32
 steps .95 and 1.43 GB, all met within 10 %."""
 
 HELD = 2
-"""How often the heap holds the intermediate results, at most: by chance once or twice, 1.6 or 2.5
-GB for xs and 3.0 or 5.1 GB for s (results/bench/train_step-xs.json, growth.json)."""
+"""How often the heap holds the intermediate results, at most: by chance once or twice, for xs 1.6
+or 2.5 GB (results/bench/train_step-xs.json, growth.json)."""
 
 ENV_STEPS_PER_SECOND = {
     "keychest": 5158.0,

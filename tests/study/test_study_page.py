@@ -102,11 +102,13 @@ def test_a_score_is_the_mean_of_ten_records(value: float, steps: float) -> None:
     assert curve.reaches(value) == steps
 
 
-def test_means_begin_where_there_are_ten_records() -> None:
-    curve = Curve(10.0 * np.arange(1, 13), np.array([0.0] * 10 + [1.0, 1.0]))
-    np.testing.assert_array_equal(curve.means.steps, [100.0, 110.0, 120.0])
-    np.testing.assert_allclose(curve.means.values, [0.0, 0.1, 0.2])
-    assert not len(Curve(curve.steps[:9], curve.values[:9]).means.steps)
+def test_means_are_of_ten_records_or_of_as_many_as_there_are() -> None:
+    curve = Curve(10.0 * np.arange(1, 13), np.array([1.0, 0.0, 0.0, *[0.0] * 7, 1.0, 1.0]))
+    found = curve.means
+    np.testing.assert_array_equal(found.steps, curve.steps)
+    np.testing.assert_allclose(found.values[:4], [1.0, 1 / 2, 1 / 3, 1 / 4])
+    np.testing.assert_allclose(found.values[-3:], [0.1, 0.1, 0.2])
+    assert Curve(curve.steps[:9], np.ones(9)).reaches(1.0) == np.inf  # too few for a score
 
 
 def test_how_far_a_job_is(tmp_path: Path, make: Callable) -> None:

@@ -208,7 +208,7 @@ class SolveConfig:
     epsilon_repeat: int = 2
     """As ``explore.epsilon_repeat``."""
     entropy: float | None = None
-    """As ``agent.entropy``, while the task is learned; None: that one."""
+    """As ``agent.entropy``, while the task is learned; None: that one. PPO has ``ppo.entropy``."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:

@@ -105,9 +105,7 @@ class StudyFigures:
             runs = [run for run in self.comparison.of(group) if task in run.returns]
             if not runs:
                 continue
-            curves = [run.returns[task] for run in runs]
-            if all(len(curve.means.steps) for curve in curves):
-                curves = [curve.means for curve in curves]  # what a score is judged by
+            curves = [run.returns[task].means for run in runs]  # what a score is judged by
             begin = max(curve.steps[0] for curve in curves)
             grid = np.linspace(begin, max(begin, min(c.steps[-1] for c in curves)), POINTS)
             before = np.mean([_before(run) for run in runs]) if with_spent else 0.0

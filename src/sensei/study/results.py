@@ -33,18 +33,16 @@ class Curve:
 
     @property
     def means(self) -> Curve:
-        """Means of the last ``RECORDS`` values, from the step on where there are so many."""
-        if len(self.values) < RECORDS:
-            return Curve(self.steps[:0], self.values[:0])
-        windows = np.lib.stride_tricks.sliding_window_view(self.values, RECORDS)
-        return Curve(self.steps[RECORDS - 1 :], windows.mean(-1))
+        """At each step the mean of the last ``RECORDS`` values, or of as many as there are."""
+        size = len(self.values)
+        sums = np.convolve(self.values, np.ones(RECORDS))[:size]
+        return Curve(self.steps, sums / np.minimum(np.arange(1, size + 1), RECORDS))
 
     def reaches(self, value: float) -> float:
         """The first step at which the mean of the last ``RECORDS`` values is ``value`` or more;
         infinite where it never is."""
-        means = self.means
-        reached = np.flatnonzero(means.values >= value)
-        return float(means.steps[reached[0]]) if len(reached) else np.inf
+        reached = np.flatnonzero(self.means.values[RECORDS - 1 :] >= value)
+        return float(self.steps[RECORDS - 1 + reached[0]]) if len(reached) else np.inf
 
 
 @dataclasses.dataclass(frozen=True)
