@@ -16,6 +16,7 @@ from sensei.annotate.annotator import AnnotatorConfig
 from sensei.core.config import SIZES, AgentConfig
 from sensei.envs.config import EnvConfig
 from sensei.fields import nearest, with_dotted
+from sensei.ranges import check_ranges
 from sensei.stages.config import (
     AnnotateConfig,
     CollectConfig,
@@ -62,9 +63,8 @@ class RunConfig:
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        """Reject combinations that could only be ignored."""
-        if self.generations < 1:
-            raise UsageError(f"generations is {self.generations}: give 1 or more")
+        """Reject numbers with which nothing works, and what could only be ignored."""
+        check_ranges(self)
         if self.generations > 1 and self.explore.method not in USES_REWARD:
             raise UsageError(
                 f"generations is {self.generations}, but method {self.explore.method!r} uses no "
@@ -91,10 +91,8 @@ def check_picture(config: RunConfig) -> None:
 
     Not when a configuration is made: a file may ask for squares that only a flag's picture fits.
     """
-    if config.agent.squares < 1:
-        raise UsageError(f"agent.squares is {config.agent.squares}: give 1 or more, say 4")
     unit = config.agent.squares * config.agent.size.patch
-    if config.env.image_size % unit or config.env.image_size < 1:
+    if config.env.image_size % unit:
         raise UsageError(
             f"env.image_size is {config.env.image_size}: give a multiple of {unit} "
             "(agent.squares × agent.size.patch)"
