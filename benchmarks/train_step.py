@@ -67,17 +67,9 @@ def main(args: Args) -> None:
         length=args.length,
         imagine_every=args.imagine_every,
     )
-    semantic = ("semantic",) if args.method == "sensei" else ()
-    setup = Setup(
-        SPEC, config, method_channels(args.method, config), method_gate(args.method, config),
-        heads=("task", *semantic), shaping=("task",) if args.method == "dreamer" else (),
-    )  # fmt: skip
-    key = jax.random.key(0, impl="rbg")
-    reward_model = RewardModel(SPEC.obs, members=5, key=key) if semantic else None
-    state = fresh_state(setup, 0)
+    fixed, state = prepare(config, args.method)
     parameters = {name: size_of(part) for name, part in vars(state.agent).items()}
-    batch = random_batch(args.batch, args.length)
-    timed, compile_seconds, flops = measure((setup, reward_model, batch), state, args.steps)
+    timed, compile_seconds, flops = measure(fixed, state, args.steps)
     seconds, busy = zip(*timed, strict=True)
     peak = matmul_peak()
     result = {
@@ -100,6 +92,19 @@ def main(args: Args) -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def prepare(config: AgentConfig, method: str = "sensei") -> tuple[tuple, TrainState]:
+    """What the training step takes: (setup, R_ψ, random batch) and an untrained agent's state."""
+    semantic = ("semantic",) if method == "sensei" else ()
+    setup = Setup(
+        SPEC, config, method_channels(method, config), method_gate(method, config),
+        heads=("task", *semantic), shaping=("task",) if method == "dreamer" else (),
+    )  # fmt: skip
+    key = jax.random.key(0, impl="rbg")
+    reward_model = RewardModel(SPEC.obs, members=5, key=key) if semantic else None
+    fixed = (setup, reward_model, random_batch(config.batch, config.length))
+    return fixed, fresh_state(setup, 0)
 
 
 def measure(

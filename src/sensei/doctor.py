@@ -24,31 +24,32 @@ class Cost:
     """What one size of the networks costs with 64 × 64 pictures (benchmarks/costs.py)."""
 
     parameters: int
+    kept: float
+    """MB that are there whatever the batch: agent, optimiser, slow critics, gradients."""
     replayed: tuple[float, float]
-    """Of each replayed step: MFLOP, and MB of intermediate results."""
+    """Of each replayed step: MFLOP, and MB of the batch and of intermediate results."""
     imagined: tuple[float, float]
     """The same of each trajectory of 15 imagined steps."""
 
 
 COSTS = {
-    "xs": Cost(2_223_123, (20.5, 2.47), (51.4, 2.73)),
-    "s": Cost(14_670_707, (89.3, 5.59), (429.5, 6.07)),
-    "m": Cost(39_194_899, (222.9, 10.02), (1124.9, 8.47)),
-    "l": Cost(93_706_931, (508.3, 18.12), (2644.0, 11.13)),
+    "xs": Cost(2_223_123, 35.0, (20.5, 0.62), (51.4, 0.28)),
+    "s": Cost(14_670_707, 212.0, (89.3, 1.08), (429.5, 1.05)),
+    "m": Cost(39_194_899, 715.0, (222.9, 1.41), (1124.9, 1.65)),
+    "l": Cost(93_706_931, 1673.0, (508.3, 1.80), (2644.0, 2.39)),
 }
 
 GFLOP_PER_SECOND = 160.0
 """Reached by the xs update on the two cores of results/bench/train_step-xs.json."""
 
-PROCESS_GB, RETAINED, COPIES = 0.72, 0.162, 6
-"""What peak memory is made of: the process, the share of the intermediate results that is held at
-the same time, and copies of the parameters: the agent, two moments, gradient, update, slow critics.
-The first two are fitted to peaks of xs and s, with 16 × 64 steps 1.62 and 3.02 GB and with 8 × 32
-steps .95 and 1.43 GB, all met within 10 %."""
+PROCESS_GB = 0.66
+"""What a process holds beside its update. With it the peaks of xs, s and m are met within 5 %
+(results/bench/train_step-xs.json, -s.json, growth.json)."""
 
-HELD = 2
-"""How often the heap holds the intermediate results, at most: by chance once or twice, for xs 1.6
-or 2.5 GB (results/bench/train_step-xs.json, growth.json)."""
+HELD = 3
+"""How often the heap holds an update's intermediate results, at most. Within twelve updates of xs
+on two busy cores once, twice or three times: 1.7, 2.6 or 3.5 GB (by hand). Memory for the next
+update can be taken before the last one's is given back, and small things settle in what is free."""
 
 ENV_STEPS_PER_SECOND = {
     "keychest": 5158.0,
@@ -190,8 +191,7 @@ def update_gflop(agent: AgentConfig) -> float:
 
 def update_gb(agent: AgentConfig, held: int = HELD) -> float:
     """Peak memory of a process that makes updates, in GB, where the heap holds results so often."""
-    parameters = 4e-9 * COPIES * _cost(agent).parameters
-    return PROCESS_GB + parameters + held * RETAINED * _amount(agent, 1) / 1e3
+    return PROCESS_GB + (_cost(agent).kept + held * _amount(agent, 1)) / 1e3
 
 
 def _amount(agent: AgentConfig, which: int) -> float:
