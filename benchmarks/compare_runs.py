@@ -87,6 +87,7 @@ def read(path: Path, stage: str) -> dict[str, Any]:
     records = read_metrics(path / "metrics.jsonl", stage)
     names = sorted({k.removeprefix("event/") for r in records for k in r if k[:6] == "event/"})
     values = {name: series(records, f"event/{name}")[1] for name in names}
+    values["episodes"] = series(records, "episode/count")[1]
     return {
         "method": config["explore"]["method"],
         "seed": config["seed"],
@@ -128,9 +129,9 @@ def at_step(run: dict[str, Any], name: str, step: int) -> float:
 
 
 def on_the_way(run: dict[str, Any], steps: int) -> dict[str, list[float]]:
-    """The counts at every tenth of ``steps``."""
+    """The counts of events and finished episodes at every tenth of ``steps``."""
     at = np.linspace(0, steps, 11)[1:]
-    counts = {name: np.interp(at, run["steps"], run["values"][name]) for name in run["events"]}
+    counts = {name: np.interp(at, run["steps"], values) for name, values in run["values"].items()}
     return {"steps": at.tolist()} | {n: np.round(c, 1).tolist() for n, c in counts.items()}
 
 
