@@ -9,15 +9,11 @@ import jax
 
 from flops import count_flops
 from peer_protocol import BATCH, HORIZON, LENGTH, Program, serve
-from sensei.core.agent import Setup
 from sensei.core.config import SIZES, AgentConfig
-from sensei.core.methods import method_channels, method_gate
-from sensei.core.reward_model import RewardModel
 from sensei.core.training import train_step
 from sensei.run.compilation import fast_train_step, keep_compiled_programs
 from sensei.run.memory import keep_freed_memory
-from sensei.stages.setups import fresh_state
-from train_step import SPEC, random_batch, size_of
+from train_step import prepare, size_of
 
 SIZE = {"1m": "xs", "12m": "s"}
 
@@ -32,15 +28,7 @@ def build(method: str, preset: str, train: Callable | None = None) -> Program:
         keep_compiled_programs()
     train = train or fast_train_step()
     config = AgentConfig(size=SIZES[SIZE[preset]], batch=BATCH, length=LENGTH, horizon=HORIZON)
-    semantic = ("semantic",) if method == "sensei" else ()
-    setup = Setup(
-        SPEC, config, method_channels(method, config), method_gate(method, config),
-        heads=("task", *semantic), shaping=("task",) if method == "dreamer" else (),
-    )  # fmt: skip
-    key = jax.random.key(0, impl="rbg")
-    reward_model = RewardModel(SPEC.obs, members=5, key=key) if semantic else None
-    fixed = (setup, reward_model, random_batch(BATCH, LENGTH))
-    state = fresh_state(setup, 0)
+    fixed, state = prepare(config, method)
     parameters = sum(size_of(part) for part in vars(state.agent).values())
 
     def step() -> None:
