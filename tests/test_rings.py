@@ -14,7 +14,7 @@ import sensei
 
 ROOT = Path(sensei.__file__).parent
 RINGS = (
-    {"types", "fields"},
+    {"types", "fields", "ranges"},
     {"core"},
     {"data", "envs", "annotate"},
     {"run"},
