@@ -43,6 +43,13 @@ def test_memory_grows_as_was_measured(dial: str, at: int | str) -> None:
     assert _is_predicted(measured, dataclasses.replace(AgentConfig(), **tried))
 
 
+@pytest.mark.parametrize(("size", "peak_gb"), [("xs", 0.95), ("s", 1.43)])
+def test_memory_of_smaller_batches_is_what_was_measured(size: str, peak_gb: float) -> None:
+    # Peaks of processes that made updates which another one had compiled, by hand.
+    agent = AgentConfig(size=SIZES[size], batch=8, length=32)
+    assert doctor.update_gb(agent, held=1) == pytest.approx(peak_gb, rel=0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["xs", "s"])
 def test_peak_memory_is_what_is_predicted(size: str, tmp_path: Path) -> None:
