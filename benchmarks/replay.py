@@ -2,14 +2,18 @@
 
 Fills a store of 64 × 64 × 3 pictures on the disk past its cap, watching the memory, then draws
 batches of 16 × 64: first with none of the files in the page cache, so that every picture comes from
-the disk, then from the memory. In turns with the first, the same bytes are read from the files
-alone, which tells what the disk gives at that moment.
+the disk; then with as many of them there as fit, which in a store larger than the memory is a part;
+then from the memory alone. In turns with the first, the same bytes are read from the files alone,
+which tells what the disk gives at that moment.
+
+What fits is what a run sees, and needs a store larger than the machine's memory: --gb 26 for 25 GB.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 import shutil
@@ -60,6 +64,7 @@ def main(args: Args) -> None:
         evicted = evict(store.folder)
         cold = draw_cold(store.folder, args.cold_batches)
         replay = Replay([EpisodeStore.open(store.folder, read_only=True)])
+        steady = draw_steady(replay, evicted, args.warm_batches)
         draw_again(replay, 10)
         warm = draw_again(replay, args.warm_batches)
     finally:
@@ -72,6 +77,7 @@ def main(args: Args) -> None:
         "batch": [BATCH, LENGTH],
         "evicted_gb": evicted,
         "cold": cold,
+        "steady": steady,
         "warm": warm,
         "growth": growth,
     }
@@ -180,6 +186,13 @@ def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, fl
         "cpu_ms_per_batch": 1e3 * (time.process_time() - busy) / batches,
         "read_from_disk_gb": (bytes_read() - read) / 1e9,
     }
+
+
+def draw_steady(replay: Replay, held_gb: float, batches: int) -> dict[str, float]:
+    """Draw as many bytes as the store holds, so that the cache has settled; then measure."""
+    rng, batch_gb = np.random.default_rng(3), BATCH * LENGTH * math.prod(SPEC.obs.image) / 1e9
+    draw(replay, rng, round(held_gb / batch_gb))
+    return merged([draw(replay, rng, batches // TURNS) for _ in range(TURNS)])
 
 
 def draw_again(replay: Replay, batches: int) -> dict[str, float]:

@@ -116,7 +116,12 @@ def replay(found: Any) -> list[str]:
             f"{part['cpu_ms_per_batch']:.2f}",
             f"{part['read_from_disk_gb']:.2f}",
         )
-        for name, part in (("nothing in memory", found["cold"]), ("all in memory", found["warm"]))
+        for key, name in (
+            ("cold", "nothing in memory"),
+            ("steady", "as many in memory as fit"),
+            ("warm", "all in memory"),
+        )
+        if (part := found.get(key))  # older files have no steady state
     ]
     full = [record for record in found["growth"] if record["written_gb"] >= found["cap_gb"]]
     own = [record["own_gb"] for record in full]

@@ -92,6 +92,7 @@ def test_a_result_is_what_its_folder_says(made: Callable[..., Path]) -> None:
         for task, curve in before.returns.items():  # every record: a score is a mean of them
             np.testing.assert_array_equal(after.returns[task].steps, curve.steps)
             np.testing.assert_array_equal(after.returns[task].values, curve.values)
+            np.testing.assert_array_equal(after.returns[task].episodes, curve.episodes)
         assert before.settings == after.settings and before.shared == after.shared
         assert (before.evaluated, before.d_init) == (after.evaluated, after.d_init)
 
@@ -132,3 +133,16 @@ def test_damaged_results_are_named(
     (folder / "x.json").write_text(text)
     assert report(tmp_path / "here", "--also", str(folder)) == 1
     assert message in capsys.readouterr().err
+
+
+def test_older_results_count_an_episode_a_record(made: Callable[..., Path]) -> None:
+    """They do not say how many ended in it: at least one, so that no streak passes for a score."""
+    one = made("one", 0)
+    assert report(one) == 0
+    path = one / "results" / "tiny-p2e-seed0.json"
+    kept = json.loads(path.read_text())
+    assert kept["returns"]["task"].pop("episodes") == list(range(5, 55, 5))
+    path.write_text(json.dumps(kept))
+    read = {run.name: run for run in joined([], [str(path.parent)], [])}
+    found = read["tiny-p2e-seed0"].returns["task"]
+    np.testing.assert_array_equal(found.episodes, np.arange(1, 11))

@@ -15,7 +15,7 @@ from sensei.cli import main
 from sensei.study.config import StudyConfig
 from sensei.study.dial import dial_of
 from sensei.study.plan import Member, members
-from sensei.study.results import Curve, RunResult
+from sensei.study.results import Curve, Returns, RunResult
 from sensei.study.status import env_steps_done, env_steps_wanted, is_done
 from sensei.study.summary import compare
 
@@ -81,7 +81,8 @@ def test_the_page_is_whole_and_alone(reported: Path) -> None:
 
 
 def test_steps_to_a_score(tmp_path: Path, make: Callable) -> None:
-    """Of three runs two reach .9 from the first records on: ten are needed for a score."""
+    """Of three runs two reach .9 from the first records on: a score needs 50 episodes, five of
+    which end in a record."""
     config = StudyConfig(str(tmp_path), "smoke", ("tiny",), ("p2e",), seeds=(0, 1, 2))
     for run, found in zip(members(config), (1.0, 0.5, 0.95), strict=True):
         make(run.job, found=found)
@@ -95,20 +96,31 @@ def test_steps_to_a_score(tmp_path: Path, make: Callable) -> None:
 
 
 @pytest.mark.parametrize(("value", "steps"), [(0.5, 150.0), (0.75, 180.0), (1.0, np.inf)])
-def test_a_score_is_the_mean_of_ten_records(value: float, steps: float) -> None:
-    """Ten zeros, nine ones and a zero, 10 steps apart: the mean of ten is .5 first at the fifth of
-    the ones and .75 at the eighth (.8); it is never above .9."""
-    curve = Curve(10.0 * np.arange(1, 21), np.array([0.0] * 10 + [1.0] * 9 + [0.0]))
+def test_a_score_is_the_mean_of_fifty_episodes(value: float, steps: float) -> None:
+    """Ten records of zeros, nine of ones and one of zeros, 10 steps apart, each of five episodes:
+    the mean of 50 is .5 first at the fifth of the ones and .75 at the eighth (.8), never 1."""
+    values = np.array([0.0] * 10 + [1.0] * 9 + [0.0])
+    curve = Returns(10.0 * np.arange(1, 21), values, 5.0 * np.arange(1, 21))
     assert curve.reaches(value) == steps
 
 
-def test_means_are_of_ten_records_or_of_as_many_as_there_are() -> None:
-    curve = Curve(10.0 * np.arange(1, 13), np.array([1.0, 0.0, 0.0, *[0.0] * 7, 1.0, 1.0]))
+def test_a_streak_of_records_with_an_episode_each_is_no_score() -> None:
+    """Ten ones after a record of 45 failures: whole records are taken, so 10 of 55."""
+    ended = np.array([45.0, *range(46, 56)])
+    curve = Returns(100.0 * np.arange(1, 12), np.array([0.0] + [1.0] * 10), ended)
+    assert curve.means.values[-1] == pytest.approx(10 / 55)
+    assert curve.reaches(0.9) == np.inf
+
+
+def test_means_are_of_fifty_episodes_or_of_as_many_as_there_are() -> None:
+    """Records of 10, 30, 20, 40 and 60 episodes: each mean reaches back over whole records."""
+    ended = np.array([10.0, 40.0, 60.0, 100.0, 160.0])
+    curve = Returns(10.0 * np.arange(1, 6), np.array([1.0, 0.0, 1.0, 0.5, 0.25]), ended)
     found = curve.means
     np.testing.assert_array_equal(found.steps, curve.steps)
-    np.testing.assert_allclose(found.values[:4], [1.0, 1 / 2, 1 / 3, 1 / 4])
-    np.testing.assert_allclose(found.values[-3:], [0.1, 0.1, 0.2])
-    assert Curve(curve.steps[:9], np.ones(9)).reaches(1.0) == np.inf  # too few for a score
+    np.testing.assert_allclose(found.values, [1.0, 10 / 40, 20 / 50, 40 / 60, 0.25])
+    few = Returns(curve.steps, np.ones(5), np.arange(5.0, 10.0))
+    assert few.reaches(1.0) == np.inf
 
 
 def test_how_far_a_job_is(tmp_path: Path, make: Callable) -> None:

@@ -42,7 +42,8 @@ class StudyConfig:
     processes: int = 0
     """Runs at a time, one core each; 0 = as many as there are cores."""
     score: float | None = None
-    """Return whose first crossing is compared: steps of solve until the mean of ten records."""
+    """Return whose first crossing is compared: steps of solve until 50 episodes have it as their
+    mean."""
     also: tuple[str, ...] = ()
     """Folders of results that the same study wrote on other machines (its results/): compared with
     what is here, where a run that is finished there is not made again."""

@@ -13,7 +13,7 @@ from sensei.fields import to_plain
 from sensei.run.files import atomic_write, read_json
 from sensei.run.stage_record import changes
 from sensei.study.plan import Member
-from sensei.study.results import Curve, RunResult
+from sensei.study.results import Curve, Returns, RunResult
 from sensei.types import SenseiError, UsageError
 
 FOLDER = "results"
@@ -87,13 +87,13 @@ def _check_alike(runs: Iterable[RunResult]) -> None:
 def _to_plain(run: RunResult) -> dict[str, Any]:
     plain: dict[str, Any] = to_plain(run)
     plain["events"] = {name: _points(_corners(curve)) for name, curve in run.events.items()}
-    # Every record of a return: a score is a mean of records.
+    # Every record of a return: a score is a mean of episodes.
     plain["returns"] = {name: _points(curve) for name, curve in run.returns.items()}
     return plain
 
 
 def _points(curve: Curve) -> dict[str, list[float]]:
-    return {"steps": curve.steps.tolist(), "values": curve.values.tolist()}
+    return {name: column.tolist() for name, column in vars(curve).items()}
 
 
 def _corners(curve: Curve) -> Curve:
@@ -106,8 +106,8 @@ def _corners(curve: Curve) -> Curve:
 def _load(path: Path) -> RunResult:
     plain = read_json(path)
     try:
-        for kind in ("events", "returns"):
-            plain[kind] = {name: _curve(**points) for name, points in plain[kind].items()}
+        for kind, read in (("events", _curve), ("returns", _returns)):
+            plain[kind] = {name: read(**points) for name, points in plain[kind].items()}
         plain["shared"] = tuple(plain["shared"])
         return RunResult(**plain)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -119,3 +119,11 @@ def _load(path: Path) -> RunResult:
 
 def _curve(steps: list[float], values: list[float]) -> Curve:
     return Curve(np.array(steps, np.float64), np.array(values, np.float64))
+
+
+def _returns(
+    steps: list[float], values: list[float], episodes: list[float] | None = None
+) -> Returns:
+    """An older file does not say how many episodes ended in a record: one at least."""
+    curve, ended = _curve(steps, values), episodes or range(1, len(steps) + 1)
+    return Returns(curve.steps, curve.values, np.array(ended, np.float64))
