@@ -63,6 +63,7 @@ class Task:
     """Mean return of the best policy."""
     prefill: int
     """Steps of random actions before the first update."""
+    agent: AgentConfig = AGENT
 
 
 def _micro(inner: str, **options: int) -> EnvConfig:
@@ -76,11 +77,12 @@ TASKS = {
         _micro("Corridor", cells=4), env_steps=1_500, updates=750, best=1.0, prefill=100
     ),
     "keyroom-s5": Task(
-        EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=32),
-        env_steps=10_000,
-        updates=2_000,
+        EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=16, options={"image_size": 16}),
+        env_steps=20_000,
+        updates=4_000,
         best=1.0,
         prefill=2_000,
+        agent=dataclasses.replace(AGENT, length=16, discount_horizon=50.0),
     ),
 }
 
@@ -104,7 +106,6 @@ def main(args: Args) -> None:
     keep_compiled_programs()
     settings = {
         "tasks": {name: dataclasses.asdict(task) for name, task in TASKS.items()},
-        "agent": dataclasses.asdict(AGENT),
         "episodes": args.episodes,
     }
     found = begun(args.json, settings)
@@ -123,10 +124,10 @@ def learn(task: Task, kind: str, seed: int, episodes: int) -> dict[str, Any]:
     """Learn a task, then play it greedily from other starts."""
     with tempfile.TemporaryDirectory() as name, EnvPool(task.env, seed) as pool:
         folder = Path(name)
-        channels = method_channels("dreamer", AGENT)
-        setup = Setup(env=pool.spec, config=AGENT, channels=channels, shaping=("task",))
+        channels = method_channels("dreamer", task.agent)
+        setup = Setup(env=pool.spec, config=task.agent, channels=channels, shaping=("task",))
         learner = Learner(setup, fresh(setup, kind, jax.random.key(seed, impl="rbg")))
-        replayed = task.updates * AGENT.batch * AGENT.length
+        replayed = task.updates * task.agent.batch * task.agent.length
         job = Job(
             key="learn",
             folder=folder / "learn",

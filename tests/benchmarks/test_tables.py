@@ -49,6 +49,8 @@ def test_replay_stands_beside_what_the_disk_gave() -> None:
     cold, warm = tables.replay(found)[2:4]
     assert cold == "| nothing in memory | 50 | 60 | 1.00 | 2.00 |"
     assert warm == "| all in memory | 50 | – | 1.00 | 2.00 |"
+    found["steady"] = part(batches_per_second=40.0)
+    assert tables.replay(found)[3] == "| as many in memory as fit | 40 | – | 1.00 | 2.00 |"
 
 
 @pytest.mark.parametrize("times", [0.5, 2.0])
