@@ -290,6 +290,7 @@ def _moved_and_pushed(events: dict[str, int], moved: str) -> str:
 
 TABLES: dict[str, tuple[Table, str]] = {
     "train_step-xs": (train_step, "train_step.py --size xs"),
+    "train_step-xs-avx2": (train_step, "train_step.py --size xs"),
     "train_step-s": (train_step, "train_step.py --size s"),
     "loaded-xs": (loaded, "loaded.py --size xs"),
     "precision-xs": (loaded, "loaded.py --size xs --ways elsewhere bfloat16"),
@@ -297,6 +298,7 @@ TABLES: dict[str, tuple[Table, str]] = {
     "peers-1m": (peers, "peers.py --preset 1m --python PEERS/bin/python"),
     "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
     "replay": (replay, "replay.py"),
+    "replay-larger": (replay, "replay.py --gb 26 --cold-batches 100"),
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),
