@@ -19,6 +19,8 @@ from sensei.types import UsageError
         ("agent.quantile", 1.5, "agent.quantile is 1.5: give a number from 0 to 1"),
         ("agent.learning_rate", float("nan"), "agent.learning_rate is nan: give 0 or more"),
         ("solve.entropy", -0.1, "solve.entropy is -0.1: give 0 or more"),
+        ("evaluate.episodes", 0, "evaluate.episodes is 0: give 1 or more"),
+        ("explore.replay_gb", 0.0, "explore.replay_gb is 0.0: give 0.001 or more"),
         ("generations", 0, "generations is 0: give 1 or more"),
     ],
 )

@@ -20,6 +20,7 @@ _AT_LEAST_ONE = (
     *(f"distill.{name}" for name in ("members", "epochs", "patience", "batch")),
     *(f"{stage}.save_every" for stage in ("explore", "solve")),
     *(f"ppo.{name}" for name in ("rollout", "batch", "epochs")),
+    "evaluate.episodes",
 )
 _SHARES = (
     *(f"agent.{name}" for name in ("quantile", "gate_decay", "unimix", "lambda_")),
@@ -30,6 +31,7 @@ _RANGES = {
     **dict.fromkeys(_AT_LEAST_ONE, (1, math.inf)),
     **dict.fromkeys(_SHARES, (0, 1)),
     "agent.length": (2, math.inf),  # one step has no next one to predict
+    "explore.replay_gb": (0.001, math.inf),  # a store needs a few rows
     "agent.task_weight": (-math.inf, math.inf),  # a task may be one to avoid
     "distill.damping": (-math.inf, math.inf),  # and doubt may be sought
 }
