@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from sensei.core.config import SIZES
 from sensei.envs.pool import EnvPool
 from sensei.presets import RunConfig, preset
 from sensei.run import machine
@@ -51,7 +52,8 @@ def main(args: Args) -> None:
     keep_freed_memory()
     keep_compiled_programs()
     quick = preset(args.env, "quick", args.size)
-    full = preset(args.env, "paper", args.size)
+    agent = dataclasses.replace(preset(args.env, "paper").agent, size=SIZES[args.size])
+    full = dataclasses.replace(quick, agent=agent)
     result = {
         "env": args.env,
         "size": args.size,

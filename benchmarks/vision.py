@@ -1,7 +1,6 @@
 """Compare the world model's patches with plain convolutions.
 
-    sensei collect keychest --env.image-size 64 --env.options.image_size 64 --agent.squares 4 \\
-        --dir runs/vision
+    sensei collect keychest --budget quick --dir runs/vision
     python benchmarks/vision.py runs/vision --json results/bench/vision.json
 
 The world model alone learns from recorded episodes, with the quick preset's batch and learning
@@ -71,11 +70,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Train what the file does not hold yet."""
-    published = preset(args.env, "paper").agent
-    same = ("squares", "saliency_scale")  # convolutions have neither
-    config = dataclasses.replace(
-        preset(args.env, "quick").agent, **{name: getattr(published, name) for name in same}
-    )
+    config = preset(args.env, "quick").agent
     spec = wrap_env(make_env(args.env)).spec
     episodes = Episodes(EpisodeStore.open(args.run / "collect" / "episodes", read_only=True))
     held_out = episodes.held_out(args.windows)

@@ -93,7 +93,7 @@ def test_every_field_is_a_flag() -> None:
             words.append(f"--{name}" if value else f"--{section}.no-{last}")
         elif not isinstance(value, dict):
             words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    assert flatten(to_plain(config_of("tiny", *words))) == wanted
+    assert flatten(to_plain(config_of(*words))) == wanted
 
 
 def test_precedence(tmp_path: Path) -> None:
@@ -181,6 +181,6 @@ def test_a_picture_is_judged_by_the_whole_configuration(tmp_path: Path) -> None:
     """60 pixels are 5 squares, which the file asks for; they are not 4, the default."""
     (tmp_path / "mine.yaml").write_text("agent:\n  squares: 5\n")
     words = ("--config", str(tmp_path / "mine.yaml"), "--env.image-size", "60")
-    assert config_of("crafter", *words).agent.squares == 5
+    assert config_of("keychest", *words).agent.squares == 5
     with pytest.raises(UsageError, match=r"env\.image_size is 60: give a multiple of 16"):
-        config_of("crafter", "--env.image-size", "60")
+        config_of("keychest", "--env.image-size", "60")

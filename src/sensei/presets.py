@@ -130,6 +130,7 @@ _RARE_KEY: dict[str, Any] = {
     "annotate.pairs": 30_000,
     "explore.replay_gb": 4.0,
     "explore.keep_collected": True,
+    "explore.offline_updates": 500,
     "explore.rise_share": 0.5,
 }
 """Where what matters is rarely seen and hardly ever done, and random steps and labels cost nothing.
@@ -175,8 +176,8 @@ PRESETS: dict[str, Preset] = {
         EnvConfig(name="keychest"),
         # KeyChest column of the paper's hyper-parameters.
         AgentConfig(quantile=0.90, explore=(0.25, 1.0), go=(1.0, 0.05)),
-        own={"quick": _TILES | _SEARCHES | _MORE_STEPS},
-        rewarded={"quick": _RARE_KEY | _DRAWS_KEYS},
+        own={"quick": _SEARCHES | _MORE_STEPS},
+        rewarded={"quick": _RARE_KEY},
     ),
     "keyroom": Preset(
         "MiniHack KeyRoom-S15: find the key, unlock the door, reach the stairs",
