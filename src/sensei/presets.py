@@ -161,9 +161,10 @@ _MORE_STEPS: dict[str, Any] = {
 }
 """As many updates as ``quick`` has in exploration, over twice the steps: what is found grows with
 the steps, hardly with the updates (results/keyroom/explore-seed12.json, explore-seed13.json).
-The task has eight times the steps: KeyChest's policy unlearns for 10,000 what only its world model
-believes, then solves it (results/keychest/tiles-solve-seed31.json). The published entropy lets a
-task's policy begin sooner (results/keyroom/solve-entropy-seed13.json)."""
+The task has eight times the steps: with KeyRoom's picture and saliency, KeyChest's policy unlearns
+for 10,000 what only its world model believes, then solves it (tiles-solve-seed31.json in
+results/keychest). The published entropy lets a task's policy begin sooner
+(results/keyroom/solve-entropy-seed13.json)."""
 
 _DRAWS_KEYS: dict[str, Any] = {"agent.saliency_scale": 40.0, "explore.offline_updates": 1_000}
 """After 600 updates two fifths of the error where R_ψ looks (results/tuning/saliency.json). Without
