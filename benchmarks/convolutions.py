@@ -1,9 +1,9 @@
 """DreamerV3's convolutions (2023 form) with the interface of ``sensei.core.vision``, to compare.
 
 4 × 4 convolutions of stride 2 with RMSNorm and SiLU halve the picture and double the channels until
-4 × 4 places are left, which takes four of them from 64 × 64; the decoder is their mirror. The last
-has as many channels as a coarse patch, so the embedding is as long; at 64 × 64 and size xs that is
-eight in the first, and within a few per cent the patches' number of parameters.
+4 × 4 places are left, or 5 × 5, which takes four of them from 64 × 64; the decoder is their mirror.
+The last has as many channels as a coarse patch, so the embedding is as long; at 64 × 64 and size xs
+that is eight in the first, and within a few per cent the patches' number of parameters.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sensei.core.nets import Layer, RMSNorm, truncated_normal
 from sensei.core.world_model import WorldModel
 
 AXES = ("NHWC", "HWIO", "NHWC")
-COARSE = 4
-"""Places on a side that are left at the end."""
+COARSE = (4, 5)
+"""Places on a side that may be left at the end."""
 
 
 class Pixels(eqx.Module):
@@ -75,13 +75,13 @@ class ConvEncoder(eqx.Module):
     size_out: int = eqx.field(static=True)
     """Length of the embedding."""
 
-    def __init__(self, channels: int, widths: Sequence[int], *, key: PRNGKeyArray):
+    def __init__(self, channels: int, widths: Sequence[int], places: int, *, key: PRNGKeyArray):
         keys = jax.random.split(key, len(widths))
         self.blocks = [
             Block(i, o, up=False, key=k)
             for (i, o), k in zip(pairwise([channels, *widths]), keys, strict=True)
         ]
-        self.size_out = COARSE**2 * widths[-1]
+        self.size_out = places**2 * widths[-1]
         self.grid = Pixels()
 
     def __call__(self, patches: UInt8[Array, "n h w 1 c"]) -> Float[Array, "n e"]:
@@ -99,10 +99,14 @@ class ConvDecoder(eqx.Module):
     out: Convolution
     bias: Float[Array, " c"]
     grid: Pixels
+    places: int = eqx.field(static=True)
 
-    def __init__(self, feature: int, widths: Sequence[int], channels: int, *, key: PRNGKeyArray):
+    def __init__(
+        self, feature: int, widths: Sequence[int], channels: int, places: int, *, key: PRNGKeyArray
+    ):
         k_first, k_out, *keys = jax.random.split(key, len(widths) + 1)
-        self.first = Layer(feature, COARSE**2 * widths[0], key=k_first)
+        self.places = places
+        self.first = Layer(feature, places**2 * widths[0], key=k_first)
         self.blocks = [
             Block(i, o, up=True, key=k) for (i, o), k in zip(pairwise(widths), keys, strict=True)
         ]
@@ -111,7 +115,7 @@ class ConvDecoder(eqx.Module):
         self.grid = Pixels()
 
     def __call__(self, feature: Float[Array, "n f"]) -> Float[Array, "n h w 1 c"]:
-        x = self.first(feature).reshape(feature.shape[0], COARSE, COARSE, -1)
+        x = self.first(feature).reshape(feature.shape[0], self.places, self.places, -1)
         for block in self.blocks:
             x = block(x)
         return jax.nn.sigmoid(self.grid.to_patches(self.out(x) + self.bias))
@@ -123,27 +127,36 @@ def with_convolutions(
     """Return the model with convolutions instead of patches, and an embedding of the same length.
 
     Raises:
-        ValueError: the model sees no pictures, or of a side that halving does not bring to 4, or
-            has too few channels to be halved as often.
+        ValueError: the model sees no pictures, or of a side that halving does not bring to 4 or 5,
+            or has too few channels to be halved as often.
     """
     if model.encoder.image is None:
         raise ValueError("the world model sees no pictures: give it an ObsSpec with an image")
-    widths = channels(image, model.encoder.image.size_out // COARSE**2)
+    places = coarse(image[0])
+    widths = channels(image, model.encoder.image.size_out // places**2)
     k_encoder, k_decoder = jax.random.split(key)
     feature = model.continues.hidden[0].linear.weight.shape[0]
     parts = (
-        ConvEncoder(image[2], widths, key=k_encoder),
-        ConvDecoder(feature, widths[::-1], image[2], key=k_decoder),
+        ConvEncoder(image[2], widths, places, key=k_encoder),
+        ConvDecoder(feature, widths[::-1], image[2], places, key=k_decoder),
     )
     return eqx.tree_at(lambda m: (m.encoder.image, m.decoder.image), model, parts)
 
 
+def coarse(side: int) -> int:
+    """How many places on a side are left of a picture that is halved as often as it can be."""
+    while side > max(COARSE) and side % 2 == 0:
+        side //= 2
+    return side
+
+
 def channels(image: tuple[int, int, int], last: int) -> list[int]:
-    """Channels after every convolution, doubling to ``last`` where ``image`` has become 4 × 4."""
-    levels = (image[0] // COARSE).bit_length() - 1
-    if levels < 1 or image[0] != COARSE * 2**levels or last % 2 ** (levels - 1):
+    """Channels after every convolution, doubling to ``last`` where the picture is coarse."""
+    places = coarse(image[0])
+    levels = (image[0] // places).bit_length() - 1
+    if places not in COARSE or levels < 1 or last % 2 ** (levels - 1):
         raise ValueError(
-            f"image side {image[0]} and {last} channels at the end: "
-            f"give a side of {COARSE} × 2^n and channels that are a multiple of 2^(n - 1)"
+            f"image side {image[0]} and {last} channels at the end: give a side of 4 × 2^n or "
+            "5 × 2^n and channels that are a multiple of 2^(n - 1)"
         )
     return [last // 2**level for level in reversed(range(levels))]

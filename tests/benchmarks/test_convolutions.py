@@ -43,12 +43,12 @@ def test_they_fit_into_the_world_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_they_double_up_to_the_patches_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every one halves the side until it is 4; what cannot be halved so is refused."""
+    """Every one halves the side until it is 4 or 5; what cannot be halved so is refused."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     from convolutions import channels
 
     assert channels((64, 64, 3), 64) == [8, 16, 32, 64]
-    assert channels((16, 16, 3), 64) == [32, 64]
-    for side, last in ((48, 64), (4, 64), (64, 4)):
+    assert channels((16, 16, 3), 64) == channels((20, 20, 3), 64) == [32, 64]
+    for side, last in ((48, 64), (4, 64), (5, 64), (64, 4)):
         with pytest.raises(ValueError, match=f"image side {side} and {last} channels"):
             channels((side, side, 3), last)
