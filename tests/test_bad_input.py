@@ -87,6 +87,10 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--explore.epsilon", "1"], "explore.epsilon is 1.0 and"),
         (["tiny", "--solve.epsilon-repeat", "0"], "solve.epsilon_repeat 0: give"),
         (
+            ["tiny", "--method", "p2e", "--solve.potential", "0.25"],
+            "solve.potential is 0.25, but method 'p2e' has no R_ψ: give --solve.potential 0",
+        ),
+        (
             ["tiny", "--method", "random", "--solve.policy", "explorer"],
             "'random' learns no policy while it explores: give --solve.policy fresh",
         ),

@@ -76,6 +76,11 @@ class RunConfig:
                 f"solve.policy is 'explorer', but method {self.explore.method!r} learns no policy "
                 "while it explores: give --solve.policy fresh, or another --method"
             )
+        if self.solve.potential and not self.uses_reward:
+            raise UsageError(
+                f"solve.potential is {self.solve.potential}, but method {self.explore.method!r} "
+                "has no R_ψ: give --solve.potential 0, or another --method"
+            )
         if self.explore.online_every:
             kinds = (self.annotator.kind, *self.annotator.members)
             check_online(self.explore, self.distill, self.uses_reward, kinds)

@@ -20,6 +20,7 @@ from sensei.core.actor_critic import (
     critic_loss,
     lambda_return,
     make_critic,
+    shaped,
 )
 from sensei.core.dists import BINS, two_hot, two_hot_mean
 from sensei.types import ActionSpec
@@ -47,8 +48,35 @@ def test_lambda_return_at_its_ends() -> None:
     np.testing.assert_allclose(lambda_return(r, d, v, 1.0)[0, 0], whole, rtol=1e-6)
 
 
+def test_what_is_gained_in_potential_is_added() -> None:
+    """r = 1, 2; Φ = 4, 6, 8; w = ½; the second step ends the episode, where Φ is 0.
+
+    1 + ½(½·6 − 4) = 0.5 and 2 + ½(0 − 6) = −1.
+    """
+    out = shaped(column(1, 2), column(0.5, 0), column(4, 6, 8), 0.5)
+    np.testing.assert_allclose(out[:, 0], [0.5, -1.0], rtol=1e-6)
+
+
 small = st.floats(-10, 10, width=32)
 unit = st.floats(0, 1, width=32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    arrays(np.float32, (4, 2), elements=small),
+    arrays(np.float32, (4, 2), elements=unit),
+    arrays(np.float32, (5, 2), elements=small),
+    arrays(np.float32, (5, 2), elements=small),
+    unit,
+)
+def test_a_potential_changes_no_advantage(
+    r: np.ndarray, d: np.ndarray, v: np.ndarray, potential: np.ndarray, lam: float
+) -> None:
+    """With values that are lower by w · Φ, every return is as well (Ng, Harada & Russell 1999)."""
+    r, d, v, potential = map(jnp.asarray, (r, d, v, potential))
+    plain = lambda_return(r, d, v, lam)
+    other = lambda_return(shaped(r, d, potential, 0.25), d, v - 0.25 * potential, lam)
+    np.testing.assert_allclose(other, plain - 0.25 * potential[:-1], rtol=1e-4, atol=1e-3)
 
 
 @settings(deadline=None, max_examples=40)

@@ -13,14 +13,16 @@ import pytest
 from small_agent import CONFIG, ENV, HEADS, SIZE, random_batch, setup_of
 
 from sensei.core.agent import Agent, Setup, TrainState, make_agent, make_state
-from sensei.core.behaviour import behaviour_losses, replay_value_loss
+from sensei.core.behaviour import behaviour_losses, imagined_reward, replay_value_loss
 from sensei.core.dists import BINS, two_hot, two_hot_mean
 from sensei.core.imagination import Rollout
+from sensei.core.methods import task
 from sensei.core.nets import MLP
 from sensei.core.reward_model import RewardModel
+from sensei.core.sensei import Channel
 from sensei.core.training import agent_loss, loss_scales, total_loss, train_step, with_rewards
 from sensei.core.world_model import world_model_losses
-from sensei.types import ObsSpec
+from sensei.types import ObsSpec, UsageError
 
 MODEL = {"dynamics", "representation", "vector", "continue"}
 REWARDS = {f"reward_{name}" for name in HEADS}
@@ -268,16 +270,20 @@ def ramp_loss(target: float) -> float:
     return -float((both * logp).sum())
 
 
-@jax.jit
-def replay_loss(critic: MLP, feature: jax.Array, rows: dict[str, jax.Array]) -> jax.Array:
-    return replay_value_loss(critic, critic, feature, rows, "task", REPLAY)
+@eqx.filter_jit
+def replay_loss(
+    critic: MLP, feature: jax.Array, rows: dict[str, jax.Array], channel: Channel
+) -> jax.Array:
+    return replay_value_loss(critic, critic, feature, rows, channel, REPLAY)
 
 
-def replayed(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def replayed(batch: dict[str, np.ndarray], potential: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The loss on replayed rows, and what it must be, by a plain loop over transitions."""
     critic, value, _ = ramp_critic()
     b, t = batch["task"].shape
-    out = replay_loss(critic, jnp.zeros((b, t, 1)), jax.tree.map(jnp.asarray, batch))
+    rows = jax.tree.map(jnp.asarray, batch)
+    out = replay_loss(critic, jnp.zeros((b, t, 1)), rows, task(potential=potential))
+    phi = potential * batch.get("semantic", np.zeros((b, t)))
     expected = np.zeros((b, t - 1))
     for i in range(b):
         onward = value  # R of the next row, where the next row has a transition
@@ -285,8 +291,9 @@ def replayed(batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             if batch["is_last"][i, s] or batch["is_first"][i, s + 1]:
                 onward = value  # an earlier transition may bootstrap here, never look beyond
                 continue
-            mixed = 0.2 * value + 0.8 * onward
+            mixed = phi[i, s + 1] + 0.2 * value + 0.8 * onward
             onward = batch["task"][i, s + 1] + 0.9 * mixed * (not batch["is_terminal"][i, s + 1])
+            onward -= phi[i, s]
             expected[i, s] = ramp_loss(onward)
     return np.asarray(out), expected
 
@@ -314,6 +321,14 @@ def test_replay_value_targets(last: int, terminal: bool) -> None:
     np.testing.assert_allclose(out, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_replay_value_counts_what_is_gained_in_potential(terminal: bool) -> None:
+    """R_ψ of the replayed states themselves; 0 where an episode terminates, not where it is cut."""
+    semantic = np.array([[1.0, 3.0, -2.0, 0.5, 4.0, 1.0]], np.float32)
+    out, expected = replayed(rows_of(REPLAYED, 3, 2, terminal) | {"semantic": semantic}, 0.25)
+    np.testing.assert_allclose(out, expected, rtol=1e-4)
+
+
 def test_replay_value_tells_termination_from_truncation() -> None:
     """Golden: the transition into the end is worth −3 at a termination, −3 + 0.9 v at a cut."""
     ended = replayed(rows_of(REPLAYED, 3, 2, True))[0]
@@ -327,6 +342,29 @@ def test_replay_value_does_not_see_past_an_end(end: bool) -> None:
     one, _ = replayed(rows_of(REPLAYED, 3, 2, end))
     two, _ = replayed(rows_of([*REPLAYED[:3], 1e6, -1e6, 1e6], 3, 2, end))
     np.testing.assert_array_equal(one[:, :3], two[:, :3])
+
+
+def test_an_imagined_task_counts_what_is_gained_in_potential() -> None:
+    """γ = ½, w = 2: 5 + 2(½·3 − 1), then 5 − 2·3 into an end."""
+    imagined = Rollout(
+        feature=jnp.zeros((3, 1, 1)),
+        action=jnp.zeros((2, 1, 1)),
+        goes_on=jnp.ones((3, 1)),
+        predicted={"semantic": jnp.array([[1.0], [3.0], [7.0]]), "task": jnp.full((3, 1), 5.0)},
+        disagreement=None,
+    )
+    discount = jnp.array([[0.5], [0.0]])
+    guided = imagined_reward(task(potential=2.0), imagined, discount)
+    np.testing.assert_allclose(guided[:, 0], [6.0, -1.0])
+    np.testing.assert_array_equal(imagined_reward(task(), imagined, discount), 5.0)
+
+
+def test_a_potential_is_imagined_and_needs_its_head() -> None:
+    channels = (task(potential=0.25),)
+    guided = Setup(setup_of("sensei").env, CONFIG, channels, heads=("task", "semantic"))
+    assert guided.imagined_heads == ("task", "semantic")
+    with pytest.raises(UsageError, match="'semantic' is unknown"):
+        Setup(guided.env, CONFIG, channels, heads=("task",))
 
 
 @pytest.mark.parametrize("method", sorted(LOSSES))

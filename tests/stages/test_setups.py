@@ -45,6 +45,12 @@ def test_r_psi_shapes_nothing_without_a_weight() -> None:
     assert task_setup(config, ENV, "task").shaping == ("task",)
 
 
+def test_a_task_is_guided_by_r_psi_where_it_is_told() -> None:
+    config = with_dotted(preset("tiny"), {"solve.potential": 0.5})
+    (guided,), (plain,) = (task_setup(c, ENV, "task").channels for c in (config, preset("tiny")))
+    assert (guided.potential, plain.potential) == (0.5, 0.0)
+
+
 def test_a_task_has_an_entropy_of_its_own_where_one_is_given() -> None:
     config = with_dotted(preset("tiny"), {"solve.entropy": 3e-4})
     assert exploration_setup(config, ENV, "sensei").config.entropy == 3e-3

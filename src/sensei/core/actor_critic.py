@@ -90,6 +90,20 @@ def make_critic(feature: int, size: Size, *, key: PRNGKeyArray) -> MLP:
     return MLP(feature, BINS, **shape, key=key)
 
 
+def shaped(
+    reward: Float[Array, "H n"],
+    discount: Float[Array, "H n"],
+    potential: Float[Array, "H1 n"],
+    weight: float,
+) -> Float[Array, "H n"]:
+    """Add w · (γ Φ(s′) − Φ(s)) to each reward: what is gained in potential, not having it.
+
+    No best policy changes, whatever Φ and w (Ng, Harada & Russell 1999), as ``discount`` is 0 where
+    the episode ends: Φ is 0 there. Values become those of the reward alone − w · Φ(s).
+    """
+    return reward + weight * (discount * potential[1:] - potential[:-1])
+
+
 def lambda_return(
     reward: Float[Array, "H n"],
     discount: Float[Array, "H n"],

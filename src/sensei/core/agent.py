@@ -45,7 +45,8 @@ class Setup:
 
     def __post_init__(self) -> None:
         """Refuse a channel that nothing predicts."""
-        missing = set(self.replayed) - set(self.heads)
+        wanted = {"semantic" for c in self.channels if c.potential}
+        missing = (set(self.replayed) | wanted) - set(self.heads)
         if missing:
             raise UsageError(
                 f"reward {min(missing)!r} is unknown: this environment has {', '.join(self.heads)}"
@@ -60,6 +61,7 @@ class Setup:
     def imagined_heads(self) -> tuple[str, ...]:
         """The heads that some channel, or the gate, reads in imagination."""
         names = {c.name for c in self.channels}
+        names |= {"semantic"} if any(c.potential for c in self.channels) else set()
         return tuple(h for h in self.heads if h in names)
 
     @property

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sensei.core.actor_critic import actor_loss, critic_loss, lambda_return
+from sensei.core.actor_critic import actor_loss, critic_loss, lambda_return, shaped
 from sensei.core.agent import Agent, Metrics, Setup, TrainState
 from sensei.core.config import AgentConfig
 from sensei.core.dists import two_hot_mean
 from sensei.core.imagination import Rollout
 from sensei.core.nets import MLP, evaluate_together, unstack
 from sensei.core.scaling import RunningMean, quantiles, return_range
-from sensei.core.sensei import gate, gate_statistic, sensei_advantage
+from sensei.core.sensei import Channel, gate, gate_statistic, sensei_advantage
 from sensei.core.world_model import Batch
 
 sg = jax.lax.stop_gradient
@@ -37,7 +37,7 @@ def behaviour_losses(
     discount = imagined.goes_on * (1.0 - 1.0 / config.discount_horizon)
     weight = jnp.cumprod(discount[:-1], axis=0) / (1.0 - 1.0 / config.discount_horizon)
 
-    raw = jnp.stack([c.reward(imagined) for c in setup.channels])
+    raw = jnp.stack([imagined_reward(c, imagined, discount[1:]) for c in setup.channels])
     magnitudes = state.magnitudes.update(over_states(raw, weight))
     offset, divisor = channel_offset(setup, magnitudes), channel_scale(setup, magnitudes)
     reward = (raw - offset[:, None, None]) / divisor[:, None, None]
@@ -78,6 +78,16 @@ def behaviour_losses(
             f"channel/{c.name}_advantage": jnp.mean(jnp.abs(advantage[i])),
         }
     return losses, Statistics(ranges, magnitudes, threshold), metrics
+
+
+def imagined_reward(
+    channel: Channel, imagined: Rollout, discount: Float[Array, "H N"]
+) -> Float[Array, "H N"]:
+    """A channel's reward of each imagined transition, and what it gains in potential."""
+    reward = channel.reward(imagined)
+    if not channel.potential:
+        return reward
+    return shaped(reward, discount, imagined.predicted["semantic"], channel.potential)
 
 
 def centred(setup: Setup, advantage: Float[Array, "C H N"]) -> Float[Array, "C H N"]:
@@ -161,7 +171,7 @@ def replay_value_loss(
     slow: MLP,
     feature: Float[Array, "B T f"],
     batch: Batch,
-    name: str,
+    channel: Channel,
     config: AgentConfig,
 ) -> Float[Array, "B T1"]:
     """Train a task's critic on replayed rewards too (DreamerV3, 2025).
@@ -176,6 +186,9 @@ def replay_value_loss(
     cut = last.at[:-1].set(last[:-1] | first[1:])
     discount = (1.0 - 1.0 / config.discount_horizon) * (1.0 - terminal[1:])
     onward = config.lambda_ * (1.0 - cut[1:])
-    target = lambda_return(batch[name].T[1:], discount, value, onward).T
+    reward = batch[channel.name].T[1:]
+    if channel.potential:
+        reward = shaped(reward, discount, batch["semantic"].T, channel.potential)
+    target = lambda_return(reward, discount, value, onward).T
     slow_value = two_hot_mean(slow(feature[:, :-1]))
     return critic_loss(logits[:, :-1], target, slow_value) * ~cut[:-1].T

@@ -42,9 +42,9 @@ def novelty(explore: float = 1.0, go: float = 1.0) -> Channel:
     return Channel("rnd", arrived("rnd"), explore, go, normalise=True)
 
 
-def task(weight: float = 1.0, name: str = "task") -> Channel:
+def task(weight: float = 1.0, name: str = "task", potential: float = 0.0) -> Channel:
     """The environment's own reward, or one of its named extra rewards."""
-    return Channel(name, arrived(name), weight, weight)
+    return Channel(name, arrived(name), weight, weight, potential=potential)
 
 
 def method_channels(method: str, config: AgentConfig) -> tuple[Channel, ...]:

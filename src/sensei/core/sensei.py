@@ -21,7 +21,7 @@ class Channel(eqx.Module):
     apply where the gate says explore and where it says go. With ``normalise`` the reward is divided
     by its running mean, for rewards of arbitrary and shrinking scale; with ``centre`` the mean is
     subtracted first, for rewards of arbitrary offset, and an episode's end is worth an average
-    state.
+    state. ``potential`` weighs R_ψ as a potential that is added to each reward (``shaped``).
     """
 
     name: str = eqx.field(static=True)
@@ -30,6 +30,7 @@ class Channel(eqx.Module):
     go: float = eqx.field(static=True)
     normalise: bool = eqx.field(static=True, default=False)
     centre: bool = eqx.field(static=True, default=False)
+    potential: float = eqx.field(static=True, default=0.0)
 
 
 def sensei_advantage(

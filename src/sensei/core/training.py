@@ -116,7 +116,7 @@ def agent_loss(
         if channel.name in setup.replayed:
             critic, slow = unstack(agent.critics)[i], unstack(state.slow_critics)[i]
             losses[f"replay_value_{channel.name}"] = replay_value_loss(
-                critic, slow, feature, batch, channel.name, config
+                critic, slow, feature, batch, channel, config
             )
     return total_loss(losses, setup), (statistics, metrics | summarise(losses, "loss"))
 

@@ -209,6 +209,10 @@ class SolveConfig:
     """As ``explore.epsilon_repeat``."""
     entropy: float | None = None
     """As ``agent.entropy``, while the task is learned; None: that one. PPO has ``ppo.entropy``."""
+    potential: float = 0.0
+    """w: the task's reward is shaped by R_ψ as a potential, r + w · (γ R_ψ(s′) − R_ψ(s)): what is
+    interesting is worth reaching, not staying at, and no best policy changes (Ng, Harada & Russell
+    1999). For methods with R_ψ only; 0 (published): not at all."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:

@@ -272,6 +272,7 @@ def _off(config: RunConfig) -> tuple[str, ...]:
         "explore.epsilon": not explore.epsilon or explore.method == "random",
         "solve.epsilon": not solve.epsilon or ppo,
         "solve.entropy": solve.entropy is None or ppo,
+        "solve.potential": not solve.potential,
         "solve.policy": solve.policy == "fresh",
     }
     return tuple(name for name, is_off in off.items() if is_off)

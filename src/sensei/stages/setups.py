@@ -55,7 +55,7 @@ def task_setup(config: RunConfig, spec: EnvSpec, name: str) -> Setup:
     return Setup(
         env=spec,
         config=dataclasses.replace(config.agent, entropy=entropy),
-        channels=(task(name=name),),
+        channels=(task(name=name, potential=config.solve.potential),),
         heads=("task", *spec.rewards, *own),
         shaping=tuple(dict.fromkeys((name, *_shaping(config, config.explore.method)))),
     )
