@@ -52,7 +52,6 @@ AGENT = AgentConfig(
 )
 """Vision as in size xs; the rest is smaller and quicker to learn, because an update with
 convolutions takes several times the processor time."""
-KEYROOM = dataclasses.replace(AGENT, length=16, discount_horizon=50.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,27 +73,25 @@ def _micro(inner: str, **options: int) -> EnvConfig:
     return EnvConfig("drawn:Drawn", 8, processes=0, image_size=16, options=options_of)
 
 
+def _keyroom(side: int, squares: int) -> Task:
+    options = {"image_size": side}
+    return Task(
+        EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=side, options=options),
+        env_steps=20_000,
+        updates=4_000,
+        best=1.0,
+        prefill=2_000,
+        agent=dataclasses.replace(AGENT, length=16, discount_horizon=50.0, squares=squares),
+    )
+
+
 TASKS = {
     "cue": Task(_micro("CueReward"), env_steps=2_000, updates=1_000, best=1.0, prefill=100),
     "corridor": Task(
         _micro("Corridor", cells=4), env_steps=1_500, updates=750, best=1.0, prefill=100
     ),
-    "keyroom-s5": Task(
-        EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=16, options={"image_size": 16}),
-        env_steps=20_000,
-        updates=4_000,
-        best=1.0,
-        prefill=2_000,
-        agent=KEYROOM,
-    ),
-    "keyroom-s5-tiles": Task(
-        EnvConfig("keyroom-s5", num_envs=8, processes=0, image_size=20, options={"image_size": 20}),
-        env_steps=20_000,
-        updates=4_000,
-        best=1.0,
-        prefill=2_000,
-        agent=dataclasses.replace(KEYROOM, squares=5),
-    ),
+    "keyroom-s5": _keyroom(side=16, squares=4),
+    "keyroom-s5-tiles": _keyroom(side=20, squares=5),
 }
 """In 16 pixels the five tiles of a side lie across the four patches; in 20 each is one, as in the
 preset of KeyRoom."""
