@@ -45,8 +45,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         """Refuse a channel that nothing predicts."""
-        wanted = {"semantic" for c in self.channels if c.potential}
-        missing = (set(self.replayed) | wanted) - set(self.heads)
+        missing = (set(self.replayed) | self.potentials) - set(self.heads)
         if missing:
             raise UsageError(
                 f"reward {min(missing)!r} is unknown: this environment has {', '.join(self.heads)}"
@@ -58,10 +57,14 @@ class Setup:
         return tuple(c.name for c in self.channels if c.name not in INTRINSIC)
 
     @property
+    def potentials(self) -> set[str]:
+        """The heads that are a potential to some channel: R_ψ's, or none."""
+        return {"semantic" for c in self.channels if c.potential}
+
+    @property
     def imagined_heads(self) -> tuple[str, ...]:
         """The heads that some channel, or the gate, reads in imagination."""
-        names = {c.name for c in self.channels}
-        names |= {"semantic"} if any(c.potential for c in self.channels) else set()
+        names = {c.name for c in self.channels} | self.potentials
         return tuple(h for h in self.heads if h in names)
 
     @property

@@ -212,7 +212,8 @@ class SolveConfig:
     potential: float = 0.0
     """w: the task's reward is shaped by R_ψ as a potential, r + w · (γ R_ψ(s′) − R_ψ(s)): what is
     interesting is worth reaching, not staying at, and no best policy changes (Ng, Harada & Russell
-    1999). For methods with R_ψ only; 0 (published): not at all."""
+    1999). ``channel/…`` metrics count it, returns of episodes do not. For methods with R_ψ only; 0
+    (published): not at all."""
     save_every: int = 5_000
 
     def __post_init__(self) -> None:
