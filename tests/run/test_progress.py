@@ -37,6 +37,26 @@ def test_plain_lines_now_and_then(clock: Clock) -> None:
     assert last.startswith("explore 420/1,000 steps 42 %")
 
 
+def test_a_fast_beginning_is_soon_forgotten(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("explore", 10_000, stream=stream, every=0.0) as line:
+        for second in range(141):
+            clock.now += 1.0
+            line.update(min(100 * second, 2_000) + 10 * max(second - 20, 0))
+    lines = stream.getvalue().splitlines()
+    assert lines[20].endswith("100.0 steps/s, 80 s left")
+    assert lines[140].endswith("10.0 steps/s, 11 min left")
+
+
+def test_every_run_of_an_hour_counts(clock: Clock) -> None:
+    stream = io.StringIO()
+    with Progress("study", 8, "runs", stream=stream, every=0.0) as line:
+        for done in range(4):
+            line.update(done)
+            clock.now += 3600.0
+    assert stream.getvalue().splitlines()[-1].endswith("5 h 00 min left")
+
+
 def test_terminal_gets_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)

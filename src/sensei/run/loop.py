@@ -133,23 +133,11 @@ class Loop:
 
     def run(self, interrupts: Interrupts | None = None) -> None:
         """Work until the job is done. A request to stop saves and raises ``Stopped``."""
-        with (
-            interrupts or Interrupts() as asked,
-            Progress(self.job.key, max(self.job.env_steps, 1)) as progress,
-        ):
-            if self.replay.rise_share:  # half a minute for 300,000 rows
-                progress.update(self.env_steps, judging=f"{self.replay.rows:,} rows")
-                self._find_rises()
-            self._train_offline(progress, asked)
+        with interrupts or Interrupts() as asked:
+            self._judge_replay()
+            self._train_offline(asked)
             relabel.go_on(self)
-            while not self._done():
-                self._round()
-                relabel.turn(self)
-                progress.update(self.env_steps, **self._shown())
-                if self.env_steps - self.saved_at >= self.job.save_every:
-                    self.save()
-                if asked.requested:
-                    self._stop()
+            self._train_online(asked)
         self._log()
         self.save()
 
@@ -258,20 +246,43 @@ class Loop:
         if model is not None and self.replay.rise_share:
             self.replay.look(judge_with(model))
 
-    def _train_offline(self, progress: Progress, asked: Interrupts) -> None:
-        while self.learner and self.updates < self.job.offline_updates:
-            if not self._enough():
-                raise SenseiError(
-                    f"{self.job.key}: no earlier episodes to make {self.job.offline_updates} "
-                    "updates from: set offline_updates to 0, or keep the replay and explore longer"
-                )
-            self._update()
-            progress.update(0, offline_updates=f"{self.updates}/{self.job.offline_updates}")
-            if self.updates % OFFLINE_UPDATES == 0:
-                self._log()
-                self.save()
-            if asked.requested:
-                self._stop()
+    def _judge_replay(self) -> None:
+        """Find the rises in all that is there already: half a minute for 300,000 rows."""
+        if self.replay.rise_share:
+            rows = self.replay.rows
+            with Progress(self.job.key, rows, "rows judged") as progress:
+                progress.update(0)
+                self._find_rises()
+                progress.update(rows)
+
+    def _train_offline(self, asked: Interrupts) -> None:
+        if not self.learner or self.updates >= self.job.offline_updates:
+            return
+        if not self._enough():
+            raise SenseiError(
+                f"{self.job.key}: no earlier episodes to make {self.job.offline_updates} "
+                "updates from: set offline_updates to 0, or keep the replay and explore longer"
+            )
+        with Progress(self.job.key, self.job.offline_updates, "updates") as progress:
+            while self.updates < self.job.offline_updates:
+                self._update()
+                progress.update(self.updates)
+                if self.updates % OFFLINE_UPDATES == 0:
+                    self._log()
+                    self.save()
+                if asked.requested:
+                    self._stop()
+
+    def _train_online(self, asked: Interrupts) -> None:
+        with Progress(self.job.key, max(self.job.env_steps, 1)) as progress:
+            while not self._done():
+                self._round()
+                relabel.turn(self)
+                progress.update(self.env_steps, **self._shown())
+                if self.env_steps - self.saved_at >= self.job.save_every:
+                    self.save()
+                if asked.requested:
+                    self._stop()
 
     def _shown(self) -> dict[str, Any]:
         return {"updates": self.updates, "episodes": self.tally.episodes}

@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections import deque
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+PERIOD, CHANGES = 120.0, 20
+"""Speed is that of the last two minutes, so that what goes faster or slower than the rest, such as
+steps before the first update, is soon forgotten; and of at least twenty changes, because a study's
+runs take an hour each."""
+
 
 class Progress:
     """Show stage, amount done, speed, time left and any further fields.
 
-    Speed is measured from the first ``update`` of this process, so work that an earlier,
-    interrupted process did is not counted as done in no time.
+    Nothing before the first ``update`` counts, so work that an earlier, interrupted process did is
+    not counted as done in no time.
     """
 
     def __init__(
@@ -38,7 +44,7 @@ class Progress:
         self._stream = stream or sys.stderr
         self._every = every
         self._live: Live | None = None
-        self._start: tuple[float, float] | None = None
+        self._seen: deque[tuple[float, float]] = deque()  # when how much had just been done
         self._last_line = time.monotonic()
         self._line = ""
 
@@ -59,8 +65,10 @@ class Progress:
     def update(self, done: int | float, **fields: Any) -> None:
         """Tell that ``done`` of the total is done; ``fields`` are shown as they are."""
         now = time.monotonic()
-        if self._start is None:
-            self._start = (now, done)
+        if not self._seen or done != self._seen[-1][1]:
+            self._seen.append((now, done))
+        while len(self._seen) > CHANGES and now - self._seen[1][0] >= PERIOD:
+            self._seen.popleft()
         self._line = self._format(done, now, fields)
         if self._live is not None:
             self._live.update(Text(self._line, overflow="ellipsis", no_wrap=True))
@@ -82,7 +90,7 @@ class Progress:
         return " · ".join(parts)
 
     def _speed(self, done: int | float, now: float) -> float:
-        began, first = self._start or (now, done)
+        began, first = self._seen[0]
         return (done - first) / (now - began) if now > began else 0.0
 
 
