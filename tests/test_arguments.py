@@ -177,6 +177,21 @@ def test_the_preset_may_come_after_fields(words: list[str]) -> None:
     assert config_of(*words).env.name == "tiny"
 
 
+def test_a_file_is_put_on_the_preset_of_its_environment(tmp_path: Path) -> None:
+    """What belongs to KeyChest, say its 300,000 steps of D_init, is not for another's file."""
+    (tmp_path / "mine.yaml").write_text("env:\n  name: gym:Mine-v0\nexplore:\n  method: p2e\n")
+    file = ("--config", str(tmp_path / "mine.yaml"))
+    assert config_of(*file) == preset("gym:Mine-v0", method="p2e")
+    assert config_of("tiny", *file).explore == preset("tiny", method="p2e").explore
+
+
+@pytest.mark.parametrize("env", ["3", "{name: 3}", "[name]"])
+def test_a_file_with_a_wrong_environment(tmp_path: Path, env: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"env: {env}\n")
+    with pytest.raises(UsageError, match=r"env.* is|no preset '3'"):
+        config_of("--config", str(tmp_path / "mine.yaml"))
+
+
 def test_a_picture_is_judged_by_the_whole_configuration(tmp_path: Path) -> None:
     """60 pixels are 5 squares, which the file asks for; they are not 4, the default."""
     (tmp_path / "mine.yaml").write_text("agent:\n  squares: 5\n")

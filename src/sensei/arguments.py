@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import tyro
@@ -70,8 +70,9 @@ class _Arguments:
 def resolve(command: str, words: Sequence[str]) -> tuple[Dials, RunConfig]:
     """Turn the words after ``sensei COMMAND`` into dials and the run's whole configuration.
 
-    Later wins: preset with budget and size, ``--config`` file, flags. In the folder of a run,
-    without preset, budget or file, the run's own configuration takes the place of the first.
+    Later wins: preset with budget and size, ``--config`` file, flags. A file that names an
+    environment is put on that one's preset. In the folder of a run, without preset, budget or
+    file, the run's own configuration takes the place of the first.
     ``--help`` prints the fields with the values they would have, and exits.
 
     Raises:
@@ -97,9 +98,8 @@ def _base(dials: Dials, given: RunConfig) -> RunConfig:
 
     ``given`` holds bare defaults but for its folder and seed.
     """
-    config = _start(dials, given)
-    if dials.config is not None:
-        config = updated(config, read_file(dials.config))
+    file = read_file(dials.config) if dials.config is not None else {}
+    config = updated(_start(dials, given, file), file)
     if dials.size is not None:
         size = preset(size=dials.size).agent.size
         config = dataclasses.replace(config, agent=dataclasses.replace(config.agent, size=size))
@@ -116,17 +116,27 @@ def _base(dials: Dials, given: RunConfig) -> RunConfig:
     return with_dotted(config, {name: value for name, value in named.items() if value is not None})
 
 
-def _start(dials: Dials, given: RunConfig) -> RunConfig:
+def _start(dials: Dials, given: RunConfig, file: Mapping[str, Any]) -> RunConfig:
+    """Return the run's own configuration, or the preset of what the words or the file name."""
     workspace = Workspace(given.dir) if given.dir else None
     own = workspace.config() if workspace is not None and workspace.exists() else {}
     chosen = (dials.preset, dials.env, dials.budget, dials.config)
     if own and all(choice is None for choice in chosen):
         return updated(RunConfig(), own)
-    name = dials.preset or dials.env or own.get("env", {}).get("name", "keychest")
-    budget, method = dials.budget or "quick", dials.method or "sensei"
+    known = (_named(plain, "env", "name") for plain in (file, own))
+    name = dials.preset or dials.env or next(filter(None, known), "keychest")
+    method = dials.method or _named(file, "explore", "method") or "sensei"
+    budget = dials.budget or "quick"
     config = preset(name, budget, dials.size, method)
     place = run_dir(dials.env or name, budget, dials.size or "", method, given.seed)
     return dataclasses.replace(config, dir=place)
+
+
+def _named(plain: Mapping[str, Any], section: str, field: str) -> str | None:
+    """Look a field up in what a file holds, which may turn out to be anything."""
+    fields = plain.get(section)
+    value = fields.get(field) if isinstance(fields, Mapping) else None
+    return None if value is None else str(value)
 
 
 def _parse(

@@ -21,14 +21,12 @@ from sensei.data.motif import CHOICES, MotifFolder, read_motif
 from sensei.data.records import Answer, Frame, Pair, Query
 from sensei.envs.pictures import resize
 from sensei.fields import with_dotted
-from sensei.presets import RunConfig
+from sensei.presets import NO_ENVIRONMENT, RunConfig
 from sensei.run.progress import Progress
 from sensei.run.workspace import Workspace
 from sensei.stages.pipeline import execute
 from sensei.types import UsageError
 
-NO_ENVIRONMENT = "imported"
-"""Name of the environment of a run that was imported without one."""
 CHUNK = 1_000
 """Pairs stored in one transaction."""
 
@@ -45,7 +43,7 @@ def run_config(words: Sequence[str]) -> tuple[Dials, RunConfig]:
     named = (dials.preset, dials.env, dials.config)
     if Workspace(config.dir).exists() or any(name is not None for name in named):
         return dials, config
-    return dials, with_dotted(config, {"env.name": NO_ENVIRONMENT})
+    return resolve("import", [*words, "--env", NO_ENVIRONMENT])
 
 
 def describe(folder: Path | str) -> str:

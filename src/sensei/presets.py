@@ -39,6 +39,9 @@ USES_REWARD: frozenset[str] = frozenset({"sensei", "vlm", "fixed"})
 LEARNS_NO_POLICY: frozenset[str] = frozenset({"random", "ppo"})
 """Methods after which a task's policy can only begin untrained."""
 
+NO_ENVIRONMENT = "imported"
+"""Name of the environment of a run that was made from labels alone."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -382,7 +385,7 @@ def run_dir(name: str, budget: str, size: str = "", method: str = "sensei", seed
 def _environment(name: str) -> Preset:
     if name in PRESETS:
         return PRESETS[name]
-    if ":" in name:
+    if ":" in name or name == NO_ENVIRONMENT:
         # One that is not ours starts from KeyChest's weights, the paper's middle values.
         return Preset("your own", EnvConfig(name=name), PRESETS["keychest"].agent)
     near = nearest(name, PRESETS)
