@@ -15,6 +15,7 @@ from sensei import doctor
 from sensei.core.config import SIZES, AgentConfig
 from sensei.fields import with_dotted
 from sensei.presets import preset
+from sensei.run import machine
 from sensei.types import ActionSpec, EnvSpec, ObsSpec
 
 ROOT = Path(__file__).parents[1]
@@ -27,9 +28,23 @@ def test_an_update_costs_what_was_measured(path: Path) -> None:
     agent = AgentConfig(size=SIZES[path.stem.split("-")[1]])
     assert doctor.update_gflop(agent) == pytest.approx(found["gflop"], rel=0.1), "update COSTS"
     assert _is_predicted(found["peak_memory_gb"], agent)
-    if path.stem == "train_step-xs":
-        rate = found["gflop"] / found["seconds_median"]
-        assert rate == pytest.approx(doctor.GFLOP_PER_SECOND, rel=0.1)
+
+
+def test_utilisation_lies_between_the_loop_of_quick_and_larger_updates() -> None:
+    loop = json.loads((ROOT / "results" / "bench" / "loop.json").read_text())["quick"]
+    steps = {path.stem: json.loads(path.read_text()) for path in MEASURED}
+    gflops = loop["updates_per_second"] * doctor.update_gflop(preset().agent)
+    in_loop = gflops / steps["train_step-xs"]["matmul_peak_gflops"]
+    alone = min(step["utilisation"] for step in steps.values())
+    assert in_loop < doctor.UTILISATION < alone
+
+
+def test_a_slower_machine_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = []
+    for gflops in (400.0, 100.0):
+        monkeypatch.setattr(machine, "matrix_gflops", lambda gflops=gflops: gflops)
+        hours.append(doctor.estimate(preset()).hours)
+    assert 1.0 < hours[1] / hours[0] < 4.0  # environments and starting take as long on both
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,9 @@ COSTS = {
     "l": Cost(93_706_931, 1673.0, (508.3, 1.80), (2644.0, 2.39)),
 }
 
-GFLOP_PER_SECOND = 160.0
-"""Reached by the xs update on the two cores of results/bench/train_step-xs.json."""
+UTILISATION = 0.3
+"""Share of a processor's matrix product rate that an update reaches: .24 in the loop of ``quick``
+(results/bench/loop.json), .37 to .62 with larger batches and networks (train_step-*.json)."""
 
 PROCESS_GB = 0.66
 """What a process holds beside its update. With it the peaks of xs, s and m are met within 5 %
@@ -118,7 +119,7 @@ class Estimate:
         words = (
             f"{self.env_steps:,} env steps, {self.updates:,} updates, {self.queries:,} queries, "
             f"{self.disk_gb:.1f} GB on disk, {self.memory_gb:.1f} GB of memory, "
-            f"about {duration(3600 * self.hours)} on two CPU cores"
+            f"about {duration(3600 * self.hours)} on {machine.usable_cores()} CPU cores like these"
         )
         return words if self.dollars is None else f"{words}, about {self.dollars:.2f} $"
 
@@ -147,7 +148,8 @@ def estimate(config: RunConfig) -> Estimate:
         questions *= 2 if config.annotator.orders == "both" else 1
     asked = [(who, round(share * questions)) for who, share in _asked(config.annotator)]
     speed = ENV_STEPS_PER_SECOND.get(config.env.name, OTHER_ENV_STEPS_PER_SECOND)
-    seconds = steps / speed + updates * update_gflop(config.agent) / GFLOP_PER_SECOND
+    rate = UTILISATION * machine.matrix_gflops()
+    seconds = steps / speed + updates * update_gflop(config.agent) / rate
     return Estimate(
         env_steps=steps,
         updates=round(updates),

@@ -27,6 +27,7 @@ def test_secrets_do_not_reach_files(command: list[str], cleaned: list[str]) -> N
 def test_facts_are_there() -> None:
     assert machine.versions()["python"].startswith("3.")
     assert machine.usable_cores() >= 1 and machine.memory_gb() > 0.1
+    assert 0.1 < machine.matrix_gflops() < 1e6
 
 
 def test_no_commit_without_git(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 PACKAGES = ("sensei-rl", "jax", "jaxlib", "equinox", "optax", "numpy", "gymnasium", "nle")
 _SECRET_FLAG = re.compile(r"(?i)(secret|password|token|credential|api[-_]?key)(?![-_]env)[^=]*$")
@@ -46,6 +50,20 @@ def usable_cores() -> int:
 def memory_gb() -> float:
     """Return the machine's memory in GB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+@functools.cache
+def matrix_gflops(size: int = 1024) -> float:
+    """Measure how fast the usable cores multiply float32 matrices just now, in GFLOP a second.
+
+    The best of five products: half a second at most, also beside other work.
+    """
+    square, seconds = np.ones((size, size), np.float32), []
+    for _ in range(5):
+        began = time.perf_counter()
+        np.matmul(square, square)
+        seconds.append(time.perf_counter() - began)
+    return 2.0 * size**3 / min(seconds) / 1e9
 
 
 def commit() -> str | None:

@@ -159,7 +159,7 @@ def _amount(jobs: list[Job]) -> str:
     alone = [estimate(job.config) for job in jobs if not job.name.startswith("shared/")]
     steps = sum(each.env_steps for each in alone)
     hours = sum(each.hours for each in alone)
-    return f"{len(alone)} runs, {steps:,} env steps, at most {duration(3600 * hours)} on two cores"
+    return f"{len(alone)} runs, {steps:,} env steps, at most {duration(3600 * hours)} in turn"
 
 
 def _check_is_ours(root: Path) -> None:
