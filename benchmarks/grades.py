@@ -21,8 +21,7 @@ from sensei.core.reward_model import judge_with
 from sensei.data.episodes import EpisodeStore
 from sensei.data.rises import Judge
 from sensei.envs import make_adapter
-from sensei.fields import updated
-from sensei.presets import RunConfig
+from sensei.presets import saved_config
 from sensei.run.files import write_json
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import load_reward_model
@@ -52,7 +51,7 @@ def main(args: Args) -> None:
 def of_run(run: Path) -> dict[str, Any]:
     """How it was distilled, and the quartiles of R_ψ of everything."""
     workspace = Workspace(run)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     spec = make_adapter(config.env, 0).spec
     judge = judge_with(load_reward_model(config, spec, workspace, "distill"))
     store = EpisodeStore.open(run / "collect" / "episodes", read_only=True)

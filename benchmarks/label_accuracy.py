@@ -31,8 +31,8 @@ from sensei.core.reward_model import RewardModel
 from sensei.data.label_store import LabelStore
 from sensei.data.label_tables import FrameTable
 from sensei.data.pairs import draw
-from sensei.fields import updated, with_dotted
-from sensei.presets import RunConfig
+from sensei.fields import with_dotted
+from sensei.presets import RunConfig, saved_config
 from sensei.run.files import write_json
 from sensei.run.progress import Progress
 from sensei.run.workspace import Workspace
@@ -99,7 +99,7 @@ def main(args: Args) -> None:
 
 def prepare(args: Args, source: LabelStore) -> Study:
     """Split the frames by episode; the same for every cell."""
-    config = updated(RunConfig(), Workspace(args.run).config())
+    config = saved_config(Workspace(args.run))
     if args.weight_decay is not None:
         config = with_dotted(config, {"distill.weight_decay": args.weight_decay})
     table = source.frame_table("collect")

@@ -29,8 +29,7 @@ from sensei.core.world_model import Batch, WorldModel, flat_observations
 from sensei.data.episodes import EpisodeStore
 from sensei.data.replay import LEARNER_FIELDS
 from sensei.envs import make_adapter
-from sensei.fields import updated
-from sensei.presets import RunConfig
+from sensei.presets import saved_config
 from sensei.run.files import write_json
 from sensei.run.metrics import read_metrics
 from sensei.run.workspace import Workspace
@@ -62,7 +61,7 @@ class Args:
 def main(args: Args) -> None:
     """Print, save and draw."""
     workspace = Workspace(args.run)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     spec = make_adapter(config.env, 0).spec
     model = explored_world_model(config, spec, workspace, "explore")
     seen_by = args.seen_by or args.run

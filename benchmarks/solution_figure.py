@@ -18,8 +18,7 @@ import numpy as np
 import tyro
 
 from sensei.envs import make_env, wrap_env
-from sensei.fields import updated
-from sensei.presets import RunConfig
+from sensei.presets import saved_config
 from sensei.run.workspace import Workspace
 from sensei.stages.setups import load_reward_model
 from sensei.testing.solvers import solve
@@ -39,7 +38,7 @@ class Args:
 def main(args: Args) -> None:
     """Play, evaluate and draw."""
     workspace = Workspace(args.run)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     pictures, obs, events = play(args.seed)
     adapter = wrap_env(make_env("keychest"))
     model = load_reward_model(config, adapter.spec, workspace, "distill")

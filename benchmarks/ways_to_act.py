@@ -22,8 +22,7 @@ import tyro
 from sensei.data.episodes import EpisodeStore
 from sensei.envs import make_adapter
 from sensei.envs.pool import EnvPool
-from sensei.fields import updated
-from sensei.presets import RunConfig
+from sensei.presets import RunConfig, saved_config
 from sensei.run import checkpoint
 from sensei.run.files import write_json
 from sensei.run.loop import Job, Learner, Loop
@@ -60,7 +59,7 @@ class Args:
 def main(args: Args) -> None:
     """Print, and save."""
     workspace = Workspace(args.run)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     last = checkpoint.read_meta(workspace.folder(args.stage) / "checkpoint.safetensors")
     found: dict[str, Any] = {
         "env": config.env.name,

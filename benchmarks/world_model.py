@@ -45,8 +45,8 @@ from sensei.core.world_model import Batch, WorldModel, flat_observations, world_
 from sensei.data.episodes import EpisodeStore
 from sensei.data.replay import Replay
 from sensei.envs import make_adapter
-from sensei.fields import updated, with_dotted
-from sensei.presets import RunConfig
+from sensei.fields import with_dotted
+from sensei.presets import RunConfig, saved_config
 from sensei.run import checkpoint, machine
 from sensei.run.files import write_json
 from sensei.run.workspace import Workspace
@@ -126,7 +126,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Try what the file does not hold yet."""
-    own = updated(RunConfig(), Workspace(args.run).config())
+    own = saved_config(Workspace(args.run))
     spec = make_adapter(own.env, 0).spec
     blank = blank_reward_model(own, spec.obs)
     reward_model = checkpoint.load(args.run / "reward" / "reward.safetensors", blank)[0]

@@ -177,6 +177,12 @@ def test_the_preset_may_come_after_fields(words: list[str]) -> None:
     assert config_of(*words).env.name == "tiny"
 
 
+def test_a_run_of_another_version(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("explore:\n  old_field: 1\n")
+    with pytest.raises(UsageError, match=r"config\.yaml: no field 'explore\.old_field'.*manifest"):
+        config_of("--dir", str(tmp_path))
+
+
 def test_a_file_is_put_on_the_preset_of_its_environment(tmp_path: Path) -> None:
     """What belongs to KeyChest, say its 300,000 steps of D_init, is not for another's file."""
     (tmp_path / "mine.yaml").write_text("env:\n  name: gym:Mine-v0\nexplore:\n  method: p2e\n")

@@ -20,7 +20,7 @@ import yaml
 from sensei.annotate import annotator
 from sensei.core.config import SIZES
 from sensei.fields import field_names, read_file, unknown_field, updated, with_dotted
-from sensei.presets import Budget, RunConfig, check_picture, preset, run_dir
+from sensei.presets import Budget, RunConfig, check_picture, preset, run_dir, saved_config
 from sensei.run.workspace import Workspace
 from sensei.stages.config import Method
 from sensei.types import UsageError
@@ -118,11 +118,11 @@ def _base(dials: Dials, given: RunConfig) -> RunConfig:
 
 def _start(dials: Dials, given: RunConfig, file: Mapping[str, Any]) -> RunConfig:
     """Return the run's own configuration, or the preset of what the words or the file name."""
-    workspace = Workspace(given.dir) if given.dir else None
-    own = workspace.config() if workspace is not None and workspace.exists() else {}
+    workspace = Workspace(given.dir)
+    own = workspace.config() if given.dir and workspace.exists() else {}
     chosen = (dials.preset, dials.env, dials.budget, dials.config)
     if own and all(choice is None for choice in chosen):
-        return updated(RunConfig(), own)
+        return saved_config(workspace)
     known = (_named(plain, "env", "name") for plain in (file, own))
     name = dials.preset or dials.env or next(filter(None, known), "keychest")
     method = dials.method or _named(file, "explore", "method") or "sensei"

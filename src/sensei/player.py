@@ -10,8 +10,7 @@ import numpy as np
 
 from sensei.core.agent import act, start_acting
 from sensei.envs import make_adapter
-from sensei.fields import updated
-from sensei.presets import RunConfig
+from sensei.presets import RunConfig, saved_config
 from sensei.run import checkpoint
 from sensei.run.stage_record import stage_key
 from sensei.run.workspace import Workspace
@@ -34,7 +33,7 @@ def load(
         UsageError: the run has no such agent yet.
     """
     workspace = Workspace(run)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     if config.explore.method == "ppo":
         raise UsageError(f"{run} was solved by PPO, whose policy is not ours to load: evaluate it")
     if task is None and config.explore.method == "random":

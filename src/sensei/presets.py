@@ -15,8 +15,9 @@ from typing import Any, Literal, cast, get_args
 from sensei.annotate.annotator import AnnotatorConfig
 from sensei.core.config import SIZES, AgentConfig
 from sensei.envs.config import EnvConfig
-from sensei.fields import nearest, with_dotted
+from sensei.fields import nearest, updated, with_dotted
 from sensei.ranges import check_ranges
+from sensei.run.workspace import Workspace
 from sensei.stages.config import (
     AnnotateConfig,
     CollectConfig,
@@ -373,6 +374,22 @@ def preset(
     )
     rewarded = known.rewarded if config.uses_reward else {}
     return with_dotted(config, known.own.get(budget, {}) | rewarded.get(budget, {}))
+
+
+def saved_config(workspace: Workspace) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        UsageError: there is no run, or another version of sensei wrote it.
+    """
+    plain = workspace.config()
+    try:
+        return updated(RunConfig(), plain)
+    except UsageError as error:
+        raise UsageError(
+            f"{workspace.config_path}: {error}; where another version of sensei wrote it, "
+            f"use that one ({workspace.manifest_path.name} names it)"
+        ) from error
 
 
 def run_dir(name: str, budget: str, size: str = "", method: str = "sensei", seed: int = 0) -> str:

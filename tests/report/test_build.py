@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sensei.fields import updated, with_dotted
-from sensei.presets import RunConfig
+from sensei.fields import with_dotted
+from sensei.presets import RunConfig, saved_config
 from sensei.report import build
 from sensei.run.workspace import Workspace
 from sensei.stages.pipeline import execute
@@ -71,7 +71,7 @@ def report_of(workspace: Workspace) -> Reader:
 
 
 def config_of(workspace: Workspace) -> RunConfig:
-    return updated(RunConfig(), workspace.config())
+    return saved_config(workspace)
 
 
 def assert_complete(page: Reader, html: str) -> None:

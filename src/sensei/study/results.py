@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sensei.fields import to_plain, updated
-from sensei.presets import RunConfig
+from sensei.fields import to_plain
+from sensei.presets import RunConfig, saved_config
 from sensei.report.facts import Records, StageFacts, read_facts, read_records
 from sensei.run.metrics import series
 from sensei.run.stage_record import flatten
@@ -106,7 +106,7 @@ class RunResult:
 def read_run(folder: Path | str, group: str = "") -> RunResult:
     """Read a run folder; ``group`` is its method when not given."""
     workspace = Workspace(folder)
-    config = updated(RunConfig(), workspace.config())
+    config = saved_config(workspace)
     records = read_records(workspace)
     facts = read_facts(config, workspace, records)
     begun = [stage for stage in facts.stages if stage.status != "not started"]
