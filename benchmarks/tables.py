@@ -303,6 +303,7 @@ TABLES: dict[str, tuple[Table, str]] = {
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),
     "vision-tasks": (vision_tasks, "vision_tasks.py --figure docs/vision-tasks.png"),
+    "vision-tiles": (vision_tasks, "vision_tasks.py --tasks keyroom-s5-tiles …"),
     "environments": (environments, "environments.py"),
     "robodesk-drift": (robodesk_drift, "robodesk_facts.py drift"),
     "robodesk-random": (robodesk_random, "robodesk_facts.py random"),
