@@ -137,7 +137,7 @@ class Loop:
             self._judge_replay()
             self._train_offline(asked)
             relabel.go_on(self)
-            self._train_online(asked)
+            self._play(asked)
         self._log()
         self.save()
 
@@ -273,7 +273,8 @@ class Loop:
                 if asked.requested:
                     self._stop()
 
-    def _train_online(self, asked: Interrupts) -> None:
+    def _play(self, asked: Interrupts) -> None:
+        """Step the environments until the job is done, and learn meanwhile."""
         with Progress(self.job.key, max(self.job.env_steps, 1)) as progress:
             while not self._done():
                 self._round()
