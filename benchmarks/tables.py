@@ -302,6 +302,7 @@ TABLES: dict[str, tuple[Table, str]] = {
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),
+    "vision-quick": (vision, "vision.py RUN --seeds 1 --updates 300 …"),
     "vision-tasks": (vision_tasks, "vision_tasks.py --figure docs/vision-tasks.png"),
     "vision-tiles": (vision_tasks, "vision_tasks.py --tasks keyroom-s5-tiles …"),
     "environments": (environments, "environments.py"),
