@@ -6,12 +6,15 @@ the disk; then with as many of them there as fit, which in a store larger than t
 then from the memory alone. In turns with the first, the same bytes are read from the files alone,
 which tells what the disk gives at that moment.
 
-What fits is what a run sees, and needs a store larger than the machine's memory: --gb 26 for 25 GB.
+The pictures are noise, which cannot be packed, or with ``--env`` those of an environment under
+random actions. What fits is what a run sees, and needs a store larger than the machine's memory:
+--gb 26 for 25 GB.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -19,19 +22,30 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from sensei.data.episodes import EpisodeStore
+from environments import held_actions
+from sensei.data.episodes import EpisodeStore, Fields
 from sensei.data.replay import Replay
+from sensei.envs import EnvConfig
 from sensei.envs.contract import row_fields
+from sensei.envs.pool import EnvPool
+from sensei.envs.shard import Rows
 from sensei.run import machine
 from sensei.types import ActionSpec, EnvSpec, ObsSpec
 
-SPEC = EnvSpec(ObsSpec((64, 64, 3)), ActionSpec((6,)))
+Place = tuple[Path, int, int]
+"""File, first byte, bytes."""
+
+NOISE = EnvSpec(ObsSpec((64, 64, 3)), ActionSpec((6,)))
 STREAMS, BATCH, LENGTH = 8, 16, 64
+RECORDED = 1024
+"""Rows a stream that are recorded of an environment and written again and again: only a few rows
+are packed together, so the store is as large as of new ones."""
 TURNS = 5
 """Times that replay and plain reads take each other's place."""
 FLUSH_EVERY = 1_000
@@ -44,6 +58,8 @@ class Args:
 
     gb: float = 8.0
     """The store's cap; a quarter more is written."""
+    env: str | None = None
+    """Whose pictures; noise if None."""
     cold_batches: int = 200
     """Batches drawn from the disk; together they should be well below the cap."""
     warm_batches: int = 1_000
@@ -58,18 +74,20 @@ def main(args: Args) -> None:
     """Print and save one measurement."""
     folder = Path(tempfile.mkdtemp(prefix="replay-", dir=args.dir))
     try:
-        store = EpisodeStore(folder / "episodes", row_fields(SPEC), STREAMS, args.gb)
-        growth = fill(store, 1.25 * args.gb)
+        fields, rows = record(args.env) if args.env else noise()
+        store = EpisodeStore(folder / "episodes", fields, STREAMS, args.gb)
+        growth = fill(store, rows, 1.25 * args.gb)
         store.close()
         evicted = evict(store.folder)
         cold = draw_cold(store.folder, args.cold_batches)
         replay = Replay([EpisodeStore.open(store.folder, read_only=True)])
-        steady = draw_steady(replay, evicted, args.warm_batches)
+        steady = draw_steady(replay, args.warm_batches)
         draw_again(replay, 10)
         warm = draw_again(replay, args.warm_batches)
     finally:
         shutil.rmtree(folder)
     result = {
+        "pictures": args.env or "noise",
         "cap_gb": args.gb,
         "memory_gb": machine.memory_gb(),
         "cpu": machine.hardware()["cpu"],
@@ -87,19 +105,35 @@ def main(args: Args) -> None:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def fill(store: EpisodeStore, gb: float) -> list[dict[str, float]]:
-    """Append ``gb`` of random pictures; return disk and memory twenty times on the way."""
-    rng, records = np.random.default_rng(0), []
-    rows = {
-        name: np.zeros((STREAMS, *shape), dtype)
-        for name, (shape, dtype) in row_fields(SPEC).items()
-    }
-    rows["image"] = rng.integers(0, 256, rows["image"].shape, dtype=np.uint8)
+def noise() -> tuple[Fields, Iterator[Rows]]:
+    """The fields of a store and rows of noise without end."""
+    fields, rng = row_fields(NOISE), np.random.default_rng(0)
+    rows = {name: np.zeros((STREAMS, *shape), dtype) for name, (shape, dtype) in fields.items()}
+    shape = rows["image"].shape
+
+    def changing() -> Iterator[Rows]:
+        while True:
+            rows["image"] = np.frombuffer(rng.bytes(math.prod(shape)), np.uint8).reshape(shape)
+            yield rows
+
+    return fields, changing()
+
+
+def record(name: str) -> tuple[Fields, Iterator[Rows]]:
+    """The fields of a store for an environment, and rows of it without end."""
+    with EnvPool(EnvConfig(name, num_envs=STREAMS), seed=0) as pool:
+        actions = held_actions(pool)
+        rows = [pool.step(next(actions))[0] for _ in range(RECORDED)]
+        return row_fields(pool.spec), itertools.cycle(rows)
+
+
+def fill(store: EpisodeStore, rows: Iterator[Rows], gb: float) -> list[dict[str, float]]:
+    """Append ``gb`` of rows; return disk and memory twenty times on the way."""
+    records = []
     total = int(gb * 1e9 / (STREAMS * store.layout.row_bytes))
     began, records_every = time.perf_counter(), max(1, total // 20)
     for step in range(1, total + 1):
-        rows["image"][:, 0, 0, 0] = step % 256
-        store.append(rows)
+        store.append(next(rows))
         if step % FLUSH_EVERY == 0:
             store.flush()
         if step % records_every == 0:
@@ -122,7 +156,7 @@ def evict(folder: Path) -> float:
     """Drop the pages of a closed store from the page cache; return the GB of its files."""
     total = 0
     os.sync()  # a page that is not yet on the disk stays
-    for path in folder.glob("shard-*.bin"):
+    for path in folder.glob("shard-*"):
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         total += path.stat().st_size
@@ -136,42 +170,51 @@ def draw_cold(folder: Path, batches: int) -> dict[str, float]:
         evict(folder)
         store = EpisodeStore.open(folder, read_only=True)
         parts.append(draw(Replay([store]), np.random.default_rng([1, turn]), each))
+        batches = places(store, np.random.default_rng([1, turn]), each)
         store.close()  # a mapped page is not dropped
         evict(folder)
-        rates.append(read_plainly(store, np.random.default_rng([1, turn]), each))
+        rates.append(read_plainly(batches))
     seconds = sum(each / rate for rate in rates)
     return merged(parts) | {"disk_batches_per_second": each * TURNS / seconds}
 
 
-def read_plainly(store: EpisodeStore, rng: np.random.Generator, batches: int) -> float:
-    """Read the pictures of the windows that replay would draw; return the batches a second.
-
-    As there, the kernel is told of a whole batch, then window after window is waited for.
-    """
-    layout, row = store.layout, store.layout.field_bytes("image")
-    files = {path.name: os.open(path, os.O_RDONLY) for path in store.folder.glob("shard-*.bin")}
-    began = time.perf_counter()
+def places(store: EpisodeStore, rng: np.random.Generator, batches: int) -> list[list[Place]]:
+    """Tell what replay would read of the files for some batches."""
+    out = []
     for _ in range(batches):
         rng.multinomial(BATCH, [1.0])  # replay chooses among its stores first
         envs = rng.integers(STREAMS, size=BATCH).tolist()
         starts = rng.integers(store.oldest, store.steps - LENGTH + 1, size=BATCH).tolist()
-        requests = [
-            (
-                files[f"shard-{number:06d}.bin"],
-                layout.offsets()["image"] + (env * layout.shard_steps + first) * row,
-                count * row,
-            )
-            for env, start in zip(envs, starts, strict=True)
-            for number, first, count in layout.pieces(start, LENGTH)
-        ]
-        for file, offset, size in requests:
-            os.posix_fadvise(file, offset, size, os.POSIX_FADV_WILLNEED)
-        for file, offset, size in requests:
-            assert len(os.pread(file, size, offset)) == size
+        out.append(
+            [
+                (shard.path, offset, size)
+                for env, start in zip(envs, starts, strict=True)
+                for number, first, count in store.layout.pieces(start, LENGTH)
+                for shard in [store._shards[number]]
+                for offset, size in shard.regions(env, first, count)
+                if size
+            ]
+        )
+    return out
+
+
+def read_plainly(batches: list[list[Place]]) -> float:
+    """Read the bytes of some batches; return the batches a second.
+
+    As in replay, the kernel is told of a whole batch, then one part after another is waited for.
+    """
+    paths = {path for batch in batches for path, _, _ in batch}
+    files = {path: os.open(path, os.O_RDONLY) for path in paths}
+    began = time.perf_counter()
+    for batch in batches:
+        for path, offset, size in batch:
+            os.posix_fadvise(files[path], offset, size, os.POSIX_FADV_WILLNEED)
+        for path, offset, size in batch:
+            assert len(os.pread(files[path], size, offset)) == size
     seconds = time.perf_counter() - began
     for file in files.values():
         os.close(file)
-    return batches / seconds
+    return len(batches) / seconds
 
 
 def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, float]:
@@ -188,10 +231,10 @@ def draw(replay: Replay, rng: np.random.Generator, batches: int) -> dict[str, fl
     }
 
 
-def draw_steady(replay: Replay, held_gb: float, batches: int) -> dict[str, float]:
-    """Draw as many bytes as the store holds, so that the cache has settled; then measure."""
-    rng, batch_gb = np.random.default_rng(3), BATCH * LENGTH * math.prod(SPEC.obs.image) / 1e9
-    draw(replay, rng, round(held_gb / batch_gb))
+def draw_steady(replay: Replay, batches: int) -> dict[str, float]:
+    """Draw as many rows as the store holds, so that the cache has settled; then measure."""
+    rng = np.random.default_rng(3)
+    draw(replay, rng, replay.rows // (BATCH * LENGTH))
     return merged([draw(replay, rng, batches // TURNS) for _ in range(TURNS)])
 
 

@@ -125,8 +125,10 @@ def replay(found: Any) -> list[str]:
     ]
     full = [record for record in found["growth"] if record["written_gb"] >= found["cap_gb"]]
     own = [record["own_gb"] for record in full]
+    pictures = found.get("pictures", "noise")  # older files had nothing else
     said = (
-        f"A store of {found['cap_gb']:.0f} GB on a machine with {found['memory_gb']:.0f} GB. From "
+        f"A store of {found['cap_gb']:.0f} GB of {pictures} on a machine with "
+        f"{found['memory_gb']:.0f} GB. From "
         f"the cap to {full[-1]['written_gb']:.1f} GB written, the process itself held "
         f"{min(own):.3f} to {max(own):.3f} GB and the disk at most "
         f"{max(record['disk_gb'] for record in full):.1f} GB."
@@ -299,6 +301,8 @@ TABLES: dict[str, tuple[Table, str]] = {
     "peers-12m": (peers, "peers.py --preset 12m --python PEERS/bin/python"),
     "replay": (replay, "replay.py"),
     "replay-larger": (replay, "replay.py --gb 26 --cold-batches 100"),
+    "replay-packed": (replay, "replay.py --gb 26 --env keychest"),
+    "replay-packed-robodesk": (replay, "replay.py --env robodesk"),
     "loop": (loop, "loop.py"),
     "growth": (growth, "growth.py --figure docs/growth.png"),
     "vision": (vision, "vision.py RUN"),

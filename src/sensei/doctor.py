@@ -109,6 +109,7 @@ class Estimate:
     updates: int
     hours: float
     disk_gb: float
+    """Before the replay is packed, which most environments' pictures can be (data/packed.py)."""
     memory_gb: float
     queries: int
     """Questions to everybody who is asked: a mixture's members and a second annotator, too."""
@@ -118,7 +119,7 @@ class Estimate:
     def __str__(self) -> str:
         words = (
             f"{self.env_steps:,} env steps, {self.updates:,} updates, {self.queries:,} queries, "
-            f"{self.disk_gb:.1f} GB on disk, {self.memory_gb:.1f} GB of memory, "
+            f"up to {self.disk_gb:.1f} GB on disk, {self.memory_gb:.1f} GB of memory, "
             f"about {duration(3600 * self.hours)} on {machine.usable_cores()} CPU cores like these"
         )
         return words if self.dollars is None else f"{words}, about {self.dollars:.2f} $"

@@ -2,7 +2,8 @@
 
 Row ``t`` of stream ``env`` is complete when written (see ``sensei.types``), so a window is a slice.
 The store is a folder with ``index.json`` and numbered shard files; whatever the index does not
-mention does not exist, so a crash between two flushes loses rows and never corrupts any.
+mention does not exist, so a crash between two flushes loses rows and never corrupts any. A flush
+packs the shards that are full.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sensei.data.boundaries import EpisodeRef, find_episodes
+from sensei.data.packed import PackedShard, open_shard, pack, unpack
 from sensei.data.shards import (
     VERSION,
     Layout,
@@ -52,7 +54,8 @@ class EpisodeStore:
             folder: created if needed; must not hold a store (use ``open`` for that).
             fields: shape and dtype (uint8, float32, bool or int32) of one row of each field.
             num_envs: N, the number of streams.
-            max_gb: gigabytes kept; beyond them the oldest shard is forgotten.
+            max_gb: gigabytes of rows kept, as they are before packing; beyond them the oldest
+                shard is forgotten.
             shard_steps: wanted rows per stream in a file; adapted so that the cap is made of 4 to
                 256 files.
         """
@@ -236,7 +239,7 @@ class EpisodeStore:
         """
         with disk_errors(self.folder / "index.json"):
             for number in sorted(self._dirty):
-                self._shards[number].flush()
+                self._flush_shard(number)
         self._dirty.clear()
         self._write_index()
         for number in [n for n in self._shards if (n + 1) * self.layout.shard_steps <= self._keep]:
@@ -253,17 +256,28 @@ class EpisodeStore:
         """Fill [T, ...] arrays from rows ``start`` on; a slice per field and shard touched."""
         done = 0
         for number, begin, count in self.layout.pieces(start, len(next(iter(out.values())))):
-            views = self._shards[number].views
+            shard = self._shards[number]
             for name, array in out.items():
-                array[done : done + count] = views[name][env, begin : begin + count]
+                shard.read(name, env, begin, array[done : done + count])
             done += count
 
     def _writable(self, number: int) -> Shard:
         self._require_writable()
-        if number not in self._shards:
-            self._shards[number] = create_shard(self._path(number), self.layout)
+        shard = self._shards.get(number)
+        if shard is None:
+            shard = create_shard(self._path(number), self.layout)
+        elif isinstance(shard, PackedShard):
+            shard = unpack(shard)
+        self._shards[number] = shard
         self._dirty.add(number)
-        return self._shards[number]
+        return shard
+
+    def _flush_shard(self, number: int) -> None:
+        """Make a shard that was written to durable, and smaller where it is full."""
+        shard = self._shards[number]
+        shard.flush()
+        if (number + 1) * self.layout.shard_steps <= self._steps:
+            self._shards[number] = pack(shard, self.layout)
 
     def _require_writable(self) -> None:
         if self.read_only:
@@ -271,8 +285,7 @@ class EpisodeStore:
 
     def _delete(self, number: int) -> None:
         self._dirty.discard(number)
-        del self._shards[number]
-        self._path(number).unlink(missing_ok=True)
+        self._shards.pop(number).path.unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"shard-{number:06d}.bin"
@@ -286,12 +299,13 @@ class EpisodeStore:
         """Map the shards that the index vouches for; a writer deletes the others."""
         wanted = -(-self._steps // self.layout.shard_steps)
         mode = "r" if self.read_only else "r+"
-        for path in sorted(self.folder.glob("shard-*.bin")):
-            number = int(path.stem.removeprefix("shard-"))
+        paths = list(self.folder.glob("shard-*"))
+        for number in sorted({int(path.stem.removeprefix("shard-")) for path in paths}):
             if number < wanted:
                 with contextlib.suppress(FileNotFoundError):  # a writer may just have let it go
-                    self._shards[number] = Shard(path, self.layout, mode)
-            elif not self.read_only:
+                    self._shards[number] = open_shard(self._path(number), self.layout, mode)
+        if not self.read_only:
+            for path in set(paths) - {shard.path for shard in self._shards.values()}:
                 path.unlink()
         self._first = min(self._shards, default=wanted)
         missing = set(range(self._first, wanted)) - self._shards.keys()

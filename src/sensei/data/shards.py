@@ -16,8 +16,8 @@ import numpy as np
 
 from sensei.types import SenseiError
 
-VERSION = 1
-"""Format of the folder."""
+VERSION = 2
+"""Format of the folder: 2 has packed shards too, so what reads it reads 1 as well."""
 ALIGN = 64
 """Fields begin on cache lines."""
 
@@ -35,11 +35,10 @@ class Layout:
 
     def offsets(self) -> dict[str, int]:
         """Return the byte at which each field begins."""
-        offsets, end = {}, 0
-        for name, (shape, dtype) in self.fields.items():
+        offsets, end, rows = {}, 0, self.num_envs * self.shard_steps
+        for name in self.fields:
             offsets[name] = end
-            size = self.num_envs * self.shard_steps * int(np.prod(shape)) * dtype.itemsize
-            end += -(-size // ALIGN) * ALIGN
+            end += -(-rows * self.field_bytes(name) // ALIGN) * ALIGN
         return offsets
 
     def pieces(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
@@ -94,24 +93,20 @@ class Layout:
     @property
     def shard_bytes(self) -> int:
         """Bytes of one shard file."""
-        name, (shape, dtype) = list(self.fields.items())[-1]
-        size = self.num_envs * self.shard_steps * int(np.prod(shape)) * dtype.itemsize
-        return self.offsets()[name] + -(-size // ALIGN) * ALIGN
+        rows = self.num_envs * self.shard_steps
+        return sum(-(-rows * self.field_bytes(name) // ALIGN) * ALIGN for name in self.fields)
 
 
 class Shard:
-    """One memory-mapped file and a view of each field in it."""
+    """A memory-mapped file of rows and a view of each field in it."""
 
     def __init__(self, path: Path, layout: Layout, mode: Literal["r", "r+"]) -> None:
         """Map an existing file; ``mode`` is ``r`` or ``r+``."""
-        if path.stat().st_size != layout.shard_bytes:
-            raise SenseiError(
-                f"{path} has {path.stat().st_size} bytes, expected {layout.shard_bytes}: "
-                "the file is damaged; restore it or delete the stage's folder"
-            )
+        self.check_size(path, layout.shard_bytes)
+        self.path = path
         access = mmap.ACCESS_READ if mode == "r" else mmap.ACCESS_WRITE
         with open(path, f"{mode}b") as file:
-            self.map = mmap.mmap(file.fileno(), layout.shard_bytes, access=access)
+            self.map = mmap.mmap(file.fileno(), 0, access=access)
         base = np.frombuffer(self.map, np.uint8)
         self.offsets = layout.offsets()
         self.views: dict[str, np.ndarray] = {}
@@ -121,6 +116,22 @@ class Shard:
             size = int(np.prod(full)) * dtype.itemsize
             self.views[name] = base[offset : offset + size].view(dtype).reshape(full)
 
+    def check_size(self, path: Path, expected: int) -> None:
+        """Raise an error unless the file is as long as its fields."""
+        size = path.stat().st_size
+        if size != expected:
+            raise damaged(path.parent, f"{path.name} has {size} bytes, expected {expected}")
+
+    def read(self, name: str, env: int, begin: int, out: np.ndarray) -> None:
+        """Fill ``out``, [T, ...], with a field of one stream from row ``begin`` on."""
+        out[:] = self.views[name][env, begin : begin + len(out)]
+
+    def regions(self, env: int, begin: int, count: int) -> Iterator[tuple[int, int]]:
+        """Tell where in the file some rows lie: first byte and bytes, a part for each field."""
+        for name, offset in self.offsets.items():
+            each, row = self.views[name].strides[:2]
+            yield offset + env * each + begin * row, count * row
+
     def announce(self, env: int, begin: int, count: int) -> None:
         """Have the kernel fetch some rows that will be read; do not wait.
 
@@ -129,11 +140,9 @@ class Shard:
         """
         if not hasattr(mmap, "MADV_WILLNEED"):  # Windows
             return
-        for name, offset in self.offsets.items():
-            each, row = self.views[name].strides[:2]
-            start = offset + env * each + begin * row
+        for start, size in self.regions(env, begin, count):
             aligned = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self.map.madvise(mmap.MADV_WILLNEED, aligned, start + count * row - aligned)
+            self.map.madvise(mmap.MADV_WILLNEED, aligned, start + size - aligned)
 
     def flush(self) -> None:
         """Write what changed to the disk."""
@@ -202,10 +211,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise damaged(folder, f"index.json: {error}") from error
     if not isinstance(index, dict) or "version" not in index:
         raise damaged(folder, "index.json has no version")
-    if index["version"] != VERSION:
+    if index["version"] not in range(1, VERSION + 1):
         raise SenseiError(
             f"{folder} was written by another version of sensei (format {index['version']}, this "
-            f"one reads {VERSION}): update sensei"
+            f"one reads up to {VERSION}): update sensei"
         )
     return index
 

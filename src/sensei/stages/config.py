@@ -112,7 +112,7 @@ class ExploreConfig:
     """Share of each batch that is windows through a rise of R_ψ, drawn by how rare it is; 0
     (published): all of it is uniform. Methods without R_ψ have none."""
     replay_gb: float = 12.0
-    """Largest size of the replay on disk, in GB; the oldest steps go first."""
+    """Largest size of the replay, in GB before packing; the oldest steps go first."""
     save_every: int = 5_000
     """Environment steps between checkpoints."""
     label_frames: int = 20_000
