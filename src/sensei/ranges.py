@@ -32,6 +32,7 @@ _RANGES = {
     **dict.fromkeys(_SHARES, (0, 1)),
     "agent.length": (2, math.inf),  # one step has no next one to predict
     "explore.replay_gb": (0.001, math.inf),  # a store needs a few rows
+    "solve.own_weight": (1, math.inf),
     "agent.task_weight": (-math.inf, math.inf),  # a task may be one to avoid
     "distill.damping": (-math.inf, math.inf),  # and doubt may be sought
 }

@@ -174,6 +174,13 @@ def test_replay_mixes_sources_by_size(tmp_path: Path) -> None:
     assert "score" not in batch  # privileged: the learner never sees it
 
 
+def test_own_windows_count_more_where_told(tmp_path: Path) -> None:
+    stores = [filled(tmp_path / "a", 104, 1), filled(tmp_path / "b", 34, 2)]
+    batch = Replay(stores, own_weight=10.0).sample(np.random.default_rng(0), 2_000, 5)
+    share = (batch["image"][:, 0, 0] == 2).mean()
+    assert abs(share - 600 / 800) < 4 * np.sqrt(0.2 / 2_000)
+
+
 def test_a_window_begins_like_an_episode(tmp_path: Path) -> None:
     stores = [filled(tmp_path / "a", 30, 1), filled(tmp_path / "b", 3, 2)]
     batch = Replay(stores).sample(np.random.default_rng(0), 16, 5)

@@ -173,10 +173,11 @@ def test_only_solve_says_what_entropy_the_task_has(method: str, kept: set[str]) 
     assert not any("solve.entropy" in step.settings for step in plan(preset("tiny")))
 
 
-def test_only_solve_says_what_potential_guides_the_task() -> None:
-    config = with_dotted(preset("tiny"), {"solve.potential": 0.5})
-    assert {s.kind for s in plan(config) if "solve.potential" in s.settings} == {"solve"}
-    assert not any("solve.potential" in step.settings for step in plan(preset("tiny")))
+@pytest.mark.parametrize("field", ["solve.potential", "solve.own_weight"])
+def test_only_solve_says_what_is_given_for_the_task(field: str) -> None:
+    config = with_dotted(preset("tiny"), {field: 2.0})
+    assert {s.kind for s in plan(config) if field in s.settings} == {"solve"}
+    assert not any(field in step.settings for step in plan(preset("tiny")))
 
 
 def test_settings_hold_what_matters_and_nothing_else() -> None:

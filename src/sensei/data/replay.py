@@ -24,11 +24,16 @@ LEARNER_FIELDS = (
 
 class Replay:
     """Uniform over the windows of all its stores, so a store counts by its size; but for a share of
-    each batch that is windows through rises of R_ψ."""
+    each batch that is windows through rises of R_ψ, and for the last store, where that is told to
+    count more."""
 
-    def __init__(self, stores: Sequence[EpisodeStore], rise_share: float = 0.0) -> None:
-        """``stores`` share their fields; the last one may grow while it is sampled."""
-        self.stores, self.rise_share = tuple(stores), rise_share
+    def __init__(
+        self, stores: Sequence[EpisodeStore], rise_share: float = 0.0, own_weight: float = 1.0
+    ) -> None:
+        """``stores`` share their fields; the last one may grow while it is sampled, and each of its
+        windows is drawn ``own_weight`` times as often as one of the others."""
+        self.stores, self.rise_share, self.own_weight = tuple(stores), rise_share, own_weight
+        self._counts = np.array([1.0] * (len(self.stores) - 1) + [own_weight])
         self.forget_rises()
 
     def look(self, judge: Judge) -> None:
@@ -56,7 +61,7 @@ class Replay:
         A window starts without the state that led to it, so its first row counts as a first one.
         """
         parts = self._through_rises(rng, round(self.rise_share * batch), length)
-        weights = self.windows(length)
+        weights = self.windows(length) * self._counts
         counts = rng.multinomial(batch - len(parts), weights / weights.sum())
         parts += [
             s.sample(rng, int(n), length) for s, n in zip(self.stores, counts, strict=True) if n > 0

@@ -57,6 +57,8 @@ class Job:
     """Steps by random actions before the first update."""
     rise_share: float = 0.0
     """Share of a batch's windows that go through a rise of R_ψ."""
+    own_weight: float = 1.0
+    """How often one of the loop's own windows is replayed for each of the sources'."""
     offline_updates: int = 0
     """Updates before the first step."""
     save_every: int = 5_000
@@ -124,7 +126,7 @@ class Loop:
         self.store = self._open_store()
         saving.resume(self)
         sources = learner.sources if learner else ()
-        self.replay = Replay([*sources, self.store], job.rise_share)
+        self.replay = Replay([*sources, self.store], job.rise_share, job.own_weight)
 
     @property
     def path(self) -> Path:

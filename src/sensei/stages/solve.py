@@ -46,6 +46,7 @@ def run(config: RunConfig, workspace: Workspace) -> dict[str, Any]:
             epsilon_repeat=float(solve.epsilon_repeat),
             offline_updates=solve.offline_updates,
             rise_share=config.explore.rise_share if config.uses_reward else 0.0,
+            own_weight=solve.own_weight,
             save_every=solve.save_every,
             replay_gb=config.explore.replay_gb,
         )
