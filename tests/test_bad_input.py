@@ -88,10 +88,6 @@ def test_missing_openai(commands: Commands, copy: Path, tmp_path: Path) -> None:
         (["tiny", "--solve.epsilon-repeat", "0"], "solve.epsilon_repeat 0: give"),
         (["tiny", "--solve.own-weight", "0"], "solve.own_weight is 0.0: give 1 or more"),
         (
-            ["tiny", "--solve.own-weight", "2", "--solve.no-keep-replay"],
-            "keep the replay, or give --solve.own-weight 1",
-        ),
-        (
             ["tiny", "--method", "p2e", "--solve.potential", "0.25"],
             "solve.potential is 0.25, but method 'p2e' has no R_ψ: give --solve.potential 0",
         ),

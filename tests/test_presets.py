@@ -47,6 +47,7 @@ def test_what_helps_r_psi_alone_is_of_methods_with_r_psi() -> None:
     assert (vlm.collect, vlm.annotate) == (sensei.collect, sensei.annotate)
     assert not p2e.explore.keep_collected
     assert (p2e.explore.offline_updates, p2e.explore.rise_share) == (0, 0.0)
+    assert (sensei.solve.own_weight, p2e.solve.own_weight) == (10.0, 1.0)
     assert p2e.collect == preset("crafter", "quick").collect
     assert sensei.env == p2e.env and sensei.explore.epsilon == p2e.explore.epsilon == 0.3
     sensei, p2e = (preset("keyroom", "quick", method=m) for m in ("sensei", "p2e"))

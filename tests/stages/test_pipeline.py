@@ -180,6 +180,11 @@ def test_only_solve_says_what_is_given_for_the_task(field: str) -> None:
     assert not any(field in step.settings for step in plan(preset("tiny")))
 
 
+def test_own_steps_have_no_weight_beside_nothing() -> None:
+    config = with_dotted(preset("tiny"), {"solve.own_weight": 2.0, "solve.keep_replay": False})
+    assert not any("solve.own_weight" in step.settings for step in plan(config))
+
+
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     settings = {step.kind: step.settings for step in plan(preset())}
     assert "env.processes" not in settings["explore"]

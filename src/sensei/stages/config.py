@@ -199,9 +199,8 @@ class SolveConfig:
     keep_replay: bool = True
     """Start from exploration's replay, or from an empty one."""
     own_weight: float = 1.0
-    """How often one of the task's own steps is replayed for each one that exploration left; 1
-    (published): as often. More has what the policy finds out about its dreams, that nothing comes
-    where they promise a reward, count sooner."""
+    """How often one of the task's own steps is replayed for each one that exploration left and
+    ``keep_replay`` keeps; 1 (published): as often. What the task is about is rare in the others."""
     offline_updates: int = 0
     """Updates before the first environment step."""
     policy: Literal["fresh", "explorer"] = "fresh"
@@ -231,11 +230,6 @@ class SolveConfig:
             raise UsageError(
                 f"solve.offline_updates is {self.offline_updates} but solve.keep_replay is false: "
                 "keep the replay, or give --solve.offline-updates 0"
-            )
-        if self.own_weight != 1.0 and not self.keep_replay:
-            raise UsageError(
-                f"solve.own_weight is {self.own_weight} but solve.keep_replay is false: there is "
-                "nothing else to replay; keep the replay, or give --solve.own-weight 1"
             )
         if not self.env_steps and not self.offline_updates:
             raise UsageError(

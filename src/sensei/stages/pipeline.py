@@ -272,7 +272,7 @@ def _off(config: RunConfig) -> tuple[str, ...]:
         "explore.epsilon": not explore.epsilon or explore.method == "random",
         "solve.epsilon": not solve.epsilon or ppo,
         "solve.entropy": solve.entropy is None or ppo,
-        "solve.own_weight": solve.own_weight == 1.0 or ppo,
+        "solve.own_weight": solve.own_weight == 1.0 or not solve.keep_replay or ppo,
         "solve.potential": not solve.potential,
         "solve.policy": solve.policy == "fresh",
     }
