@@ -148,7 +148,7 @@ With 5,000 pairs R_ψ orders nearly all frames rightly and yet gives a key in si
 what it gives a chest in sight, which the oracle grades alike; with 30,000 it gives as much
 (results/labels/keychest-grades.json). 300,000 random steps pick up 200 keys, enough to learn from
 without learning them by heart. The task's own steps are few beside them; ten times as many of each
-left more of its episodes solved (results/keychest/own-weight-100k-seed31.json), a first choice."""
+left more of its episodes solved (results/keychest/own-weight-*.json), a first choice."""
 
 _TILES: dict[str, Any] = {"env.image_size": 60, "env.options.image_size": 60, "agent.squares": 5}
 """A square for each of the 5×5 tiles: in KeyChest half the error a pixel after 400 updates
