@@ -32,8 +32,8 @@ class Replay:
     ) -> None:
         """``stores`` share their fields; the last one may grow while it is sampled, and each of its
         windows is drawn ``own_weight`` times as often as one of the others."""
-        self.stores, self.rise_share, self.own_weight = tuple(stores), rise_share, own_weight
-        self._counts = np.array([1.0] * (len(self.stores) - 1) + [own_weight])
+        self.stores, self.rise_share = tuple(stores), rise_share
+        self._weights = np.array([1.0] * (len(self.stores) - 1) + [own_weight])
         self.forget_rises()
 
     def look(self, judge: Judge) -> None:
@@ -61,7 +61,7 @@ class Replay:
         A window starts without the state that led to it, so its first row counts as a first one.
         """
         parts = self._through_rises(rng, round(self.rise_share * batch), length)
-        weights = self.windows(length) * self._counts
+        weights = self.windows(length) * self._weights
         counts = rng.multinomial(batch - len(parts), weights / weights.sum())
         parts += [
             s.sample(rng, int(n), length) for s, n in zip(self.stores, counts, strict=True) if n > 0
