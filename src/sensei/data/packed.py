@@ -28,8 +28,8 @@ from sensei.data.shards import (
 )
 
 FRAME_ROWS = 16
-"""Rows of one stream that are packed together. One alone takes five times the bytes in KeyChest; of
-32, a window of 32 rows would on average have to unpack 63, not 47."""
+"""Rows of one stream that are packed together; part of the folder's format. One alone takes five
+times the bytes in KeyChest; of 32, a window of 32 rows would on average unpack 63, not 47."""
 SUFFIX = ".zst"
 PICTURE_BYTES = 1024
 """A uint8 field with rows of at least so many bytes is packed; smaller ones are read faster than

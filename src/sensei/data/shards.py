@@ -35,10 +35,10 @@ class Layout:
 
     def offsets(self) -> dict[str, int]:
         """Return the byte at which each field begins."""
-        offsets, end, rows = {}, 0, self.num_envs * self.shard_steps
+        offsets, end = {}, 0
         for name in self.fields:
             offsets[name] = end
-            end += -(-rows * self.field_bytes(name) // ALIGN) * ALIGN
+            end += self._room(name)
         return offsets
 
     def pieces(self, start: int, length: int) -> Iterator[tuple[int, int, int]]:
@@ -66,7 +66,7 @@ class Layout:
         return arrays
 
     def describe(self) -> dict[str, Any]:
-        """Return the layout as JSON-able values; enough to read a shard without this package."""
+        """Return the layout as JSON-able values, which suffice to read a plain shard."""
         return {
             "num_envs": self.num_envs,
             "shard_steps": self.shard_steps,
@@ -93,8 +93,11 @@ class Layout:
     @property
     def shard_bytes(self) -> int:
         """Bytes of one shard file."""
-        rows = self.num_envs * self.shard_steps
-        return sum(-(-rows * self.field_bytes(name) // ALIGN) * ALIGN for name in self.fields)
+        return sum(map(self._room, self.fields))
+
+    def _room(self, name: str) -> int:
+        """Bytes that a field takes in a shard file."""
+        return -(-self.num_envs * self.shard_steps * self.field_bytes(name) // ALIGN) * ALIGN
 
 
 class Shard:
