@@ -1,9 +1,11 @@
 """Packed shards: the same rows in fewer bytes, whatever a crash leaves behind."""
 
+import lz4.block
 import numpy as np
 import pytest
 
 from sensei.data.episodes import EpisodeStore
+from sensei.data.packed import PackedShard
 from sensei.types import SenseiError
 
 STREAMS, STEPS = 2, 40
@@ -52,7 +54,7 @@ def check(store: EpisodeStore, env: int, start: int, length: int) -> None:
 
 def test_full_shards_are_packed_and_every_window_stays_what_it_was(tmp_path):
     store = filled(tmp_path / "s", 100)
-    assert names(store) == ["shard-000000.zst", "shard-000001.zst", "shard-000002.bin"]
+    assert names(store) == ["shard-000000.lz4", "shard-000001.lz4", "shard-000002.bin"]
     sizes = [path.stat().st_size for path in sorted(store.folder.glob("shard-*"))]
     floats = STREAMS * STEPS * 4 * 300
     assert floats < sizes[0] < floats + 0.1 * (sizes[2] - floats)
@@ -71,12 +73,12 @@ def test_a_packed_shard_is_unpacked_to_go_on_in_its_middle(tmp_path):
     store = EpisodeStore.open(tmp_path / "s")
     store.truncate(50)
     store.append(row(50))
-    assert names(store) == ["shard-000000.zst", "shard-000001.bin"]
+    assert names(store) == ["shard-000000.lz4", "shard-000001.bin"]
     check(store, 1, 0, 51)
     for t in range(51, 80):
         store.append(row(t))
     store.flush()
-    assert names(store) == ["shard-000000.zst", "shard-000001.zst"]
+    assert names(store) == ["shard-000000.lz4", "shard-000001.lz4"]
     check(EpisodeStore.open(tmp_path / "s"), 0, 0, 80)
 
 
@@ -96,13 +98,13 @@ def test_noise_and_small_pictures_stay_as_they_are(tmp_path):
 
 def test_what_a_crash_leaves_is_cleared_away(tmp_path):
     store = filled(tmp_path / "s", 50)
-    for left in ("shard-000000.bin", "shard-000001.tmp", "shard-000007.zst"):
+    for left in ("shard-000000.bin", "shard-000001.tmp", "shard-000007.lz4"):
         (store.folder / left).write_bytes(b"half")
     reader = EpisodeStore.open(tmp_path / "s", read_only=True)
     check(reader, 0, 0, 50)
     assert (store.folder / "shard-000000.bin").exists()  # only the writer clears away
     check(EpisodeStore.open(tmp_path / "s"), 1, 0, 50)
-    assert names(store) == ["shard-000000.zst", "shard-000001.bin"]
+    assert names(store) == ["shard-000000.lz4", "shard-000001.bin"]
 
 
 def test_a_full_disk_while_packing_loses_nothing(tmp_path, monkeypatch):
@@ -119,32 +121,45 @@ def test_a_full_disk_while_packing_loses_nothing(tmp_path, monkeypatch):
     assert names(store) == ["shard-000000.bin"]
     monkeypatch.undo()
     store.flush()
-    assert names(store) == ["shard-000000.zst"]
+    assert names(store) == ["shard-000000.lz4"]
     check(EpisodeStore.open(tmp_path / "s"), 0, 0, STEPS)
 
 
 def test_damage_in_a_packed_shard_is_found(tmp_path):
-    path = filled(tmp_path / "s", STEPS).folder / "shard-000000.zst"
-    whole = path.read_bytes()
+    store = filled(tmp_path / "s", STEPS)
+    path = store.folder / "shard-000000.lz4"
+    whole, frame = path.read_bytes(), int(np.diff(PackedShard(path, store.layout).begins)[-1])
     for wrong in (b"", whole[:-1], whole[:200]):
         path.write_bytes(wrong)
-        with pytest.raises(SenseiError, match=r"shard-000000.zst.*restore the folder"):
+        with pytest.raises(SenseiError, match=r"shard-000000.lz4.*restore the folder"):
             EpisodeStore.open(tmp_path / "s")
-    path.write_bytes(whole[:-8] + bytes(8))
-    store = EpisodeStore.open(tmp_path / "s")
-    check(store, 0, 0, 16)
-    with pytest.raises(SenseiError, match=r"shard-000000.zst.*restore the folder"):
-        store.column("second")
+    few = lz4.block.compress(bytes(range(frame - 2)), store_size=False)  # too few to repeat
+    assert len(few) == frame
+    for wrong in (bytes(frame), few):
+        path.write_bytes(whole[:-frame] + wrong)
+        store = EpisodeStore.open(tmp_path / "s")
+        check(store, 0, 0, 16)
+        with pytest.raises(SenseiError, match=r"shard-000000.lz4.*restore the folder"):
+            store.column("second")
+
+
+def test_a_folder_packed_by_another_library_is_refused_as_it_is(tmp_path):
+    store = filled(tmp_path / "s", STEPS)
+    index = store.folder / "index.json"
+    index.write_text(index.read_text().replace('"version": 3', '"version": 2'))
+    with pytest.raises(SenseiError, match=r"format 2, this one reads 1 and 3"):
+        EpisodeStore.open(tmp_path / "s")
+    assert names(store) == ["shard-000000.lz4"]
 
 
 def test_a_folder_of_the_first_format_is_read_on(tmp_path):
     store = filled(tmp_path / "s", 20)
     index = store.folder / "index.json"
-    index.write_text(index.read_text().replace('"version": 2', '"version": 1'))
+    index.write_text(index.read_text().replace('"version": 3', '"version": 1'))
     store = EpisodeStore.open(tmp_path / "s")
     check(store, 0, 0, 20)
     for t in range(20, 45):
         store.append(row(t))
     store.flush()
-    assert '"version": 2' in index.read_text()
+    assert '"version": 3' in index.read_text()
     check(EpisodeStore.open(tmp_path / "s"), 1, 0, 45)

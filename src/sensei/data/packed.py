@@ -1,8 +1,11 @@
-"""Full shards, packed: pictures as zstd frames of a few rows each, the small fields as they are.
+"""Full shards, packed: pictures as LZ4 blocks of a few rows each, the small fields as they are.
 
 KeyChest's rows take a fortieth of their bytes so, RoboDesk's a seventh (docs/performance.md). A
 packed shard is never written again; a run that goes on in the middle of one, because it was killed
 between a flush and its checkpoint, unpacks it first.
+
+Two libraries write and read the same blocks: lz4 alone searches long enough to find a picture in
+the one before, cramjam alone unpacks into memory that is already there.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import cramjam
+import lz4.block
 import numpy as np
-import zstandard
 
 from sensei.data.shards import (
     Layout,
@@ -30,7 +34,10 @@ from sensei.data.shards import (
 FRAME_ROWS = 16
 """Rows of one stream that are packed together; part of the folder's format. One alone takes five
 times the bytes in KeyChest; of 32, a window of 32 rows would on average unpack 63, not 47."""
-SUFFIX = ".zst"
+SUFFIX = ".lz4"
+EFFORT = 5
+"""LZ4's level of the search: KeyChest's pictures take half the bytes of level 1 and are unpacked
+sooner, at half the speed of packing; beyond, the bytes saved are few (docs/performance.md)."""
 PICTURE_BYTES = 1024
 """A uint8 field with rows of at least so many bytes is packed; smaller ones are read faster than
 unpacked."""
@@ -102,13 +109,19 @@ class PackedShard(Shard):
         """Fill ``out``, [T, ...], with a field of one stream from row ``begin`` on."""
         if name not in self.packed.pictures:
             return super().read(name, env, begin, out)
-        frame, skipped, done = self.packed.frame(name, env, begin), begin % FRAME_ROWS, 0
-        decompressor = zstandard.ZstdDecompressor()
-        while done < len(out):
-            rows = self._unpack(decompressor, frame).reshape(-1, *out.shape[1:])[skipped:]
-            out[done : done + len(rows)] = rows[: len(out) - done]
-            done += len(rows)
-            frame, skipped = frame + 1, 0
+        end = begin + len(out)
+        for first in range(begin - begin % FRAME_ROWS, end, FRAME_ROWS):
+            last = min(first + FRAME_ROWS, self.packed.whole.shard_steps)
+            frame = self.packed.frame(name, env, first)
+            if begin <= first and last <= end:
+                self._unpack(frame, out[first - begin : last - begin])
+                continue
+            rows = np.empty((last - first, *out.shape[1:]), np.uint8)
+            self._unpack(frame, rows)
+            wanted = slice(max(first, begin), min(last, end))
+            out[wanted.start - begin : wanted.stop - begin] = rows[
+                wanted.start - first : wanted.stop - first
+            ]
 
     def regions(self, env: int, begin: int, count: int) -> Iterator[tuple[int, int]]:
         """Tell where in the file some rows lie: first byte and bytes, a part for each field."""
@@ -118,13 +131,15 @@ class PackedShard(Shard):
             stop = int(self.begins[self.packed.frame(name, env, begin + count - 1) + 1])
             yield start, stop - start
 
-    def _unpack(self, decompressor: zstandard.ZstdDecompressor, frame: int) -> np.ndarray:
-        """Unpack a frame's bytes."""
+    def _unpack(self, frame: int, rows: np.ndarray) -> None:
+        """Fill ``rows`` with all of a frame."""
+        packed = self.map[self.begins[frame] : self.begins[frame + 1]]
         try:
-            packed = self.map[self.begins[frame] : self.begins[frame + 1]]
-            return np.frombuffer(decompressor.decompress(packed), np.uint8)
-        except zstandard.ZstdError as error:
+            size = cramjam.lz4.decompress_block_into(packed, rows.data, output_len=rows.nbytes)
+        except cramjam.DecompressionError as error:
             raise damaged(self.path.parent, f"{self.path.name}: {error}") from error
+        if size != rows.nbytes:
+            raise damaged(self.path.parent, f"{self.path.name}: frame {frame} is too short")
 
 
 def open_shard(plain: Path, layout: Layout, mode: Literal["r", "r+"]) -> Shard:
@@ -172,11 +187,13 @@ def pack(shard: Shard, layout: Layout) -> Shard:
 
 
 def _frames(shard: Shard, packed: PackedLayout) -> Iterator[bytes]:
-    compressor = zstandard.ZstdCompressor()
     for name in packed.pictures:
         for stream in shard.views[name]:
             for row in range(0, len(stream), FRAME_ROWS):
-                yield compressor.compress(stream[row : row + FRAME_ROWS])
+                rows = stream[row : row + FRAME_ROWS]
+                yield lz4.block.compress(
+                    rows, mode="high_compression", compression=EFFORT, store_size=False
+                )
 
 
 def unpack(shard: PackedShard) -> Shard:

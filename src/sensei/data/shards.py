@@ -16,8 +16,9 @@ import numpy as np
 
 from sensei.types import SenseiError
 
-VERSION = 2
-"""Format of the folder: 2 has packed shards too, so what reads it reads 1 as well."""
+VERSION = 3
+"""Format of the folder: 3 has packed shards too; 2 had them packed by another library."""
+_READS = (1, VERSION)
 ALIGN = 64
 """Fields begin on cache lines."""
 
@@ -214,10 +215,10 @@ def read_index(folder: Path) -> dict[str, Any]:
         raise damaged(folder, f"index.json: {error}") from error
     if not isinstance(index, dict) or "version" not in index:
         raise damaged(folder, "index.json has no version")
-    if index["version"] not in range(1, VERSION + 1):
+    if index["version"] not in _READS:
         raise SenseiError(
             f"{folder} was written by another version of sensei (format {index['version']}, this "
-            f"one reads up to {VERSION}): update sensei"
+            f"one reads {' and '.join(map(str, _READS))}): use that one, or run the stage again"
         )
     return index
 
