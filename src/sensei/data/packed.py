@@ -36,8 +36,8 @@ FRAME_ROWS = 16
 times the bytes in KeyChest; of 32, a window of 32 rows would on average unpack 63, not 47."""
 SUFFIX = ".lz4"
 EFFORT = 5
-"""LZ4's level of the search: KeyChest's pictures take half the bytes of level 1 and are unpacked
-sooner, at half the speed of packing; beyond, the bytes saved are few (docs/performance.md)."""
+"""LZ4's level of the search: KeyChest's pictures take half the bytes of level 2, packed at two
+thirds of its speed; level 9 saves a fifth more at two fifths of it (docs/performance.md)."""
 PICTURE_BYTES = 1024
 """A uint8 field with rows of at least so many bytes is packed; smaller ones are read faster than
 unpacked."""
