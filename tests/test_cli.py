@@ -154,7 +154,9 @@ def test_exit_codes(
 def test_signals_stop_the_process_resumably(tmp_path: Path, number: signal.Signals) -> None:
     script = tmp_path / "slow.py"
     script.write_text(
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # Whatever is started in the background of a script would ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from sensei import cli\n"
         "from sensei.stages import pipeline\n"
         "def body(config, workspace):\n"
@@ -163,12 +165,12 @@ def test_signals_stop_the_process_resumably(tmp_path: Path, number: signal.Signa
         "pipeline.stage_body = lambda kind: body\n"
         f"sys.exit(cli.main(['collect', 'tiny', '--dir', {str(tmp_path / 'x')!r}]))\n"
     )
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None and process.stdout.readline() == "begun\n"
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, errors = process.communicate()
     assert process.returncode == 3
     assert "continue with: sensei collect --dir" in errors.splitlines()[-1]
     record = Workspace(tmp_path / "x").record("collect")
