@@ -1,6 +1,6 @@
 """Full shards, packed: pictures as LZ4 blocks of a few rows each, the small fields as they are.
 
-KeyChest's rows take a fortieth of their bytes so, RoboDesk's a seventh (docs/performance.md). A
+KeyChest's rows take a thirtieth of their bytes so, RoboDesk's a sixth (docs/performance.md). A
 packed shard is never written again; a run that goes on in the middle of one, because it was killed
 between a flush and its checkpoint, unpacks it first.
 
