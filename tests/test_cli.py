@@ -170,7 +170,7 @@ def test_signals_stop_the_process_resumably(tmp_path: Path, number: signal.Signa
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
         process.send_signal(number)
-        _, errors = process.communicate()
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "continue with: sensei collect --dir" in errors.splitlines()[-1]
     record = Workspace(tmp_path / "x").record("collect")

@@ -33,7 +33,7 @@ def row(t: int) -> dict[str, np.ndarray]:
 
 
 def filled(folder, count: int) -> EpisodeStore:
-    """A store of shards of 40 rows, which are two frames and a half, flushed."""
+    """A store of shards of 40 rows, which are two blocks and a half, flushed."""
     store = EpisodeStore(folder, FIELDS, STREAMS, max_gb=0.05, shard_steps=STEPS)
     for t in range(count):
         store.append(row(t))
@@ -128,15 +128,15 @@ def test_a_full_disk_while_packing_loses_nothing(tmp_path, monkeypatch):
 def test_damage_in_a_packed_shard_is_found(tmp_path):
     store = filled(tmp_path / "s", STEPS)
     path = store.folder / "shard-000000.lz4"
-    whole, frame = path.read_bytes(), int(np.diff(PackedShard(path, store.layout).begins)[-1])
+    whole, block = path.read_bytes(), int(np.diff(PackedShard(path, store.layout).begins)[-1])
     for wrong in (b"", whole[:-1], whole[:200]):
         path.write_bytes(wrong)
         with pytest.raises(SenseiError, match=r"shard-000000.lz4.*restore the folder"):
             EpisodeStore.open(tmp_path / "s")
-    few = lz4.block.compress(bytes(range(frame - 2)), store_size=False)  # too few to repeat
-    assert len(few) == frame
-    for wrong in (bytes(frame), few):
-        path.write_bytes(whole[:-frame] + wrong)
+    few = lz4.block.compress(bytes(range(block - 2)), store_size=False)  # too few to repeat
+    assert len(few) == block
+    for wrong in (bytes(block), few):
+        path.write_bytes(whole[:-block] + wrong)
         store = EpisodeStore.open(tmp_path / "s")
         check(store, 0, 0, 16)
         with pytest.raises(SenseiError, match=r"shard-000000.lz4.*restore the folder"):

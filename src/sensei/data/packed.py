@@ -31,7 +31,7 @@ from sensei.data.shards import (
     sync_folder,
 )
 
-FRAME_ROWS = 16
+BLOCK_ROWS = 16
 """Rows of one stream that are packed together; part of the folder's format. One alone takes five
 times the bytes in KeyChest; of 32, a window of 32 rows would on average unpack 63, not 47."""
 SUFFIX = ".lz4"
@@ -48,9 +48,9 @@ is: it would be slow to unpack as well."""
 
 @dataclasses.dataclass(frozen=True)
 class PackedLayout:
-    """Where things lie in a packed shard: the small fields, where each frame begins, the frames.
+    """Where things lie in a packed shard: the small fields, where each block begins, the blocks.
 
-    Frames are ordered by field, stream and row.
+    Blocks are ordered by field, stream and row.
     """
 
     whole: Layout
@@ -73,24 +73,24 @@ class PackedLayout:
 
     @property
     def per_stream(self) -> int:
-        """Frames of one field of one stream."""
-        return -(-self.whole.shard_steps // FRAME_ROWS)
+        """Blocks of one field of one stream."""
+        return -(-self.whole.shard_steps // BLOCK_ROWS)
 
     @property
     def table(self) -> slice:
-        """The bytes that tell where each frame begins, and at last where the file ends: int64."""
+        """The bytes that tell where each block begins, and at last where the file ends: int64."""
         begin = self.small.shard_bytes
         places = len(self.pictures) * self.whole.num_envs * self.per_stream + 1
         return slice(begin, begin + places * np.dtype(np.int64).itemsize)
 
-    def frame(self, name: str, env: int, row: int) -> int:
-        """Number of the frame that holds a row of a stream."""
+    def block(self, name: str, env: int, row: int) -> int:
+        """Number of the block that holds a row of a stream."""
         stream = self.pictures.index(name) * self.whole.num_envs + env
-        return stream * self.per_stream + row // FRAME_ROWS
+        return stream * self.per_stream + row // BLOCK_ROWS
 
 
 class PackedShard(Shard):
-    """A memory-mapped packed file, a view of each small field in it, and where its frames begin."""
+    """A memory-mapped packed file, a view of each small field in it, and where its blocks begin."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         """Map what ``pack`` made of a shard of this layout."""
@@ -106,40 +106,38 @@ class PackedShard(Shard):
             raise damaged(path.parent, f"{path.name} has only {path.stat().st_size} bytes")
 
     def read(self, name: str, env: int, begin: int, out: np.ndarray) -> None:
-        """Fill ``out``, [T, ...], with a field of one stream from row ``begin`` on."""
+        """Fill ``out``, [T, ...], contiguous, with a field of one stream from row ``begin`` on."""
         if name not in self.packed.pictures:
             return super().read(name, env, begin, out)
         end = begin + len(out)
-        for first in range(begin - begin % FRAME_ROWS, end, FRAME_ROWS):
-            last = min(first + FRAME_ROWS, self.packed.whole.shard_steps)
-            frame = self.packed.frame(name, env, first)
-            if begin <= first and last <= end:
-                self._unpack(frame, out[first - begin : last - begin])
-                continue
-            rows = np.empty((last - first, *out.shape[1:]), np.uint8)
-            self._unpack(frame, rows)
-            wanted = slice(max(first, begin), min(last, end))
-            out[wanted.start - begin : wanted.stop - begin] = rows[
-                wanted.start - first : wanted.stop - first
-            ]
+        for first in range(begin - begin % BLOCK_ROWS, end, BLOCK_ROWS):
+            last = min(first + BLOCK_ROWS, self.packed.whole.shard_steps)
+            start, stop = max(first, begin), min(last, end)
+            part, block = out[start - begin : stop - begin], self.packed.block(name, env, first)
+            if len(part) == last - first:
+                self._unpack(block, part)
+            else:
+                rows = np.empty((last - first, *part.shape[1:]), np.uint8)
+                self._unpack(block, rows)
+                part[:] = rows[start - first : stop - first]
 
     def regions(self, env: int, begin: int, count: int) -> Iterator[tuple[int, int]]:
         """Tell where in the file some rows lie: first byte and bytes, a part for each field."""
         yield from super().regions(env, begin, count)
         for name in self.packed.pictures:
-            start = int(self.begins[self.packed.frame(name, env, begin)])
-            stop = int(self.begins[self.packed.frame(name, env, begin + count - 1) + 1])
+            start = int(self.begins[self.packed.block(name, env, begin)])
+            stop = int(self.begins[self.packed.block(name, env, begin + count - 1) + 1])
             yield start, stop - start
 
-    def _unpack(self, frame: int, rows: np.ndarray) -> None:
-        """Fill ``rows`` with all of a frame."""
-        packed = self.map[self.begins[frame] : self.begins[frame + 1]]
+    def _unpack(self, block: int, rows: np.ndarray) -> None:
+        """Fill ``rows`` with all of a block."""
+        packed = self.map[self.begins[block] : self.begins[block + 1]]
         try:
             size = cramjam.lz4.decompress_block_into(packed, rows.data, output_len=rows.nbytes)
         except cramjam.DecompressionError as error:
             raise damaged(self.path.parent, f"{self.path.name}: {error}") from error
         if size != rows.nbytes:
-            raise damaged(self.path.parent, f"{self.path.name}: frame {frame} is too short")
+            raise damaged(self.path.parent, f"{self.path.name}: block {block} is too short")
 
 
 def open_shard(plain: Path, layout: Layout, mode: Literal["r", "r+"]) -> Shard:
@@ -160,13 +158,13 @@ def pack(shard: Shard, layout: Layout) -> Shard:
     """Replace a full shard's file by a packed one if that is worth it; return what is there."""
     packed = PackedLayout(layout)
     most = WORTH * sum(shard.views[name].nbytes for name in packed.pictures)
-    frames, size = [], 0
-    for frame in _frames(shard, packed):
-        frames.append(frame)
-        size += len(frame)
+    blocks, size = [], 0
+    for block in _blocks(shard, packed):
+        blocks.append(block)
+        size += len(block)
         if size > most:
             break
-    if not frames or size > most:
+    if not blocks or size > most:
         return shard
     path = shard.path.with_suffix(SUFFIX)
     draft = path.with_suffix(".tmp")
@@ -175,9 +173,9 @@ def pack(shard: Shard, layout: Layout) -> Shard:
             file.seek(offset)
             file.write(shard.views[name].tobytes())
         file.seek(packed.table.start)
-        begins = np.cumsum([packed.table.stop, *map(len, frames)])
+        begins = np.cumsum([packed.table.stop, *map(len, blocks)])
         file.write(begins.astype(np.int64).tobytes())
-        file.writelines(frames)
+        file.writelines(blocks)
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path)
@@ -186,11 +184,11 @@ def pack(shard: Shard, layout: Layout) -> Shard:
     return PackedShard(path, layout)
 
 
-def _frames(shard: Shard, packed: PackedLayout) -> Iterator[bytes]:
+def _blocks(shard: Shard, packed: PackedLayout) -> Iterator[bytes]:
     for name in packed.pictures:
         for stream in shard.views[name]:
-            for row in range(0, len(stream), FRAME_ROWS):
-                rows = stream[row : row + FRAME_ROWS]
+            for row in range(0, len(stream), BLOCK_ROWS):
+                rows = stream[row : row + BLOCK_ROWS]
                 yield lz4.block.compress(
                     rows, mode="high_compression", compression=EFFORT, store_size=False
                 )
